@@ -1,0 +1,114 @@
+"""THE rule by which a file name says what a file is. Nowhere else is a name taken apart.
+
+``<base>.png`` is the main control (or, beside the prompts, the target) of sample ``<base>``;
+``<base>_control_1.png``, ``_control_2``, … are further controls; ``<base>_mask.png`` is the mask. A file whose
+stem equals the base of another sample belongs to that sample. Names are compared exactly, extensions in any case.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
+"""Accepted in any case; their order decides between two files that claim the same role."""
+PROMPT_EXTENSION = ".txt"
+
+Role = Literal["main", "control", "mask", "bad-number", "legacy", "other"]
+
+_CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>\d+)", re.DOTALL)
+_LEGACY = re.compile(r"(?P<base>.+)_(?P<number>\d+)", re.DOTALL)
+_MASK = "_mask"
+_SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_LITTER = ("thumbs.db", "desktop.ini")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a stem says: it is ``role`` number ``index`` of sample ``base``.
+
+    ``shadowed`` names a shorter base that the stem would also fit, had no sample this exact name.
+    """
+
+    base: str
+    role: Role
+    index: int = 0
+    shadowed: str = ""
+
+
+def split_extension(name: str) -> tuple[str, str]:
+    """(stem, extension in lower case with its dot); only the last dot counts, a leading one never."""
+    cut = name.rfind(".")
+    return (name[:cut], name[cut:].lower()) if cut > 0 else (name, "")
+
+
+def stem(path: str) -> str:
+    """The last component of a ``/`` path without its extension."""
+    return split_extension(path[path.rfind("/") + 1 :])[0]
+
+
+def is_image_name(name: str) -> bool:
+    """Has one of the accepted image extensions."""
+    return split_extension(name)[1] in IMAGE_EXTENSIONS
+
+
+def is_litter(name: str) -> bool:
+    """Files that systems leave behind: AppleDouble, .DS_Store, Thumbs.db, editors' dot files."""
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def parse(stem: str, bases: Collection[str]) -> Part:
+    """What ``stem`` is, given the bases of all samples of the split (a set, for speed)."""
+    known = stem in bases
+    if known and "_" not in stem:  # nearly all main controls; a regular expression each would be half the scan
+        return Part(stem, "main")
+    numbered = _CONTROL.fullmatch(stem)
+    masked = stem[: -len(_MASK)] if stem.endswith(_MASK) else ""
+    if known:
+        shorter = numbered["base"] if numbered else masked
+        return Part(stem, "main", shadowed=shorter if shorter in bases else "")
+    if numbered and numbered["base"] in bases:
+        digits = numbered["number"]
+        return Part(numbered["base"], "bad-number" if digits.startswith("0") else "control", int(digits))
+    if masked in bases:
+        return Part(masked, "mask")
+    legacy = _LEGACY.fullmatch(stem)
+    if legacy and legacy["base"] in bases:
+        return Part(legacy["base"], "legacy", int(legacy["number"]))
+    return Part(stem, "other")
+
+
+def base_of(stem: str) -> str:
+    """The sample that a stem would belong to by its form alone."""
+    numbered = _CONTROL.fullmatch(stem)
+    if numbered:
+        return numbered["base"]
+    return stem.removesuffix(_MASK) or stem
+
+
+def mask_stem(base: str) -> str:
+    """The stem of the mask of ``base``."""
+    return base + _MASK
+
+
+def control_stem(base: str, number: int) -> str:
+    """The stem of the ``number``-th further control of ``base``; 0 is the main one."""
+    return f"{base}_control_{number}" if number else base
+
+
+def prefer(names: Iterable[str]) -> list[str]:
+    """Names that claim the same role, the one to take first: by extension in the documented order, then by name."""
+    return sorted(names, key=lambda name: (IMAGE_EXTENSIONS.index(split_extension(name)[1]), name))
+
+
+def fold(name: str) -> str:
+    """A key that near misses share: case, Unicode form and separators set aside."""
+    return re.sub(r"[\s_.-]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def is_split_name(name: str) -> bool:
+    """Legal as a split of `datasets`: words joined by dots; ``all`` means every split there."""
+    return _SPLIT.fullmatch(name) is not None and name != "all"

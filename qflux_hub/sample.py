@@ -1,0 +1,69 @@
+"""What everything is made of: a ``Sample`` refers to its media as ``Blob``s and holds none of their bytes.
+
+Sizes are bytes. Names are paths in the tree that a blob comes from, with ``/``. All types are frozen, compared by
+value and picklable; none of them holds a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+Opener = Callable[[str], BinaryIO]
+"""Opens a blob's bytes by its name. Must be picklable; one opener serves all the blobs of a tree."""
+
+CONTROLS, MASK, TARGET = "control_images", "control_mask", "target_image"
+"""The names of the media roles, which are also their column names on the Hub."""
+
+NO_EXTRA: Mapping[str, str | None] = {}
+"""Shared by all samples without extra columns; never written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a file system says of a file without opening it; equal stamps and sizes mean unchanged bytes."""
+
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A reference to the bytes of one file: on disk, in a tar, in a Parquet page or on the Hub."""
+
+    name: str
+    size: int
+    opener: Opener = field(repr=False)
+    stamp: Stamp | None = None
+
+    def open(self) -> BinaryIO:
+        """Open for reading, from the first byte. The caller closes."""
+        return self.opener(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row: an edit from control images, under an optional mask, to an optional target.
+
+    ``controls`` has the main control first, then 1, 2, …; ``extra`` carries the columns that qflux gives no meaning;
+    ``origin`` says where the sample was read from (``train.csv:17``). ``id`` is unique in its split.
+    """
+
+    id: str
+    split: str
+    prompt: str
+    controls: tuple[Blob, ...]
+    mask: Blob | None = None
+    target: Blob | None = None
+    extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
+    origin: str = ""
+
+    def media(self) -> Iterator[tuple[str, Blob]]:
+        """(role, blob) of every image, in the order of the columns on the Hub: target, controls, mask."""
+        if self.target is not None:
+            yield TARGET, self.target
+        for control in self.controls:
+            yield CONTROLS, control
+        if self.mask is not None:
+            yield MASK, self.mask
