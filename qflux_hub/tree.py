@@ -1,0 +1,134 @@
+"""A ``Tree`` is one sorted listing of files and a way to open them; here for a local folder.
+
+Paths use ``/`` and are relative to the tree's root. The listing is made by one walk with ``os.scandir``, without a
+``stat`` per file (measured: 3 million files in 2.7 s); sizes are asked for only when a blob is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from qflux_hub import codes
+from qflux_hub.errors import NotFoundError, UsageError
+from qflux_hub.naming import is_litter
+from qflux_hub.report import Finding
+from qflux_hub.sample import Blob, Stamp
+
+
+class Tree(Protocol):
+    """What layouts read from."""
+
+    @property
+    def name(self) -> str:
+        """How the user called it."""
+
+    @property
+    def files(self) -> Mapping[str, Sequence[str]]:
+        """Folder ("" for the root) -> the sorted names of its files. Every folder that holds a file is there."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What the walk met and left out."""
+
+    def blob(self, path: str) -> Blob:
+        """The file at ``path``. Raises FileNotFoundError when the listing has it no more."""
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a small file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderOpener:
+    """Opens the files of one local folder by their relative path."""
+
+    root: str
+
+    def __call__(self, name: str) -> BinaryIO:
+        """Unbuffered: callers read in large pieces."""
+        return open(f"{self.root}/{name}", "rb", buffering=0)  # noqa: PTH123 - the caller closes
+
+
+def stamp_of(file: BinaryIO) -> Stamp:
+    """The stamp of an open local file, to compare with that of the blob it was opened from."""
+    stat = os.fstat(file.fileno())
+    return Stamp(stat.st_mtime_ns, stat.st_ino)
+
+
+class FolderTree:
+    """A local folder, listed once when it is made.
+
+    Links that end outside of ``root`` are left out with a finding, unless ``follow_links``. Dot files and systems'
+    litter (AppleDouble, Thumbs.db) are not listed. Raises NotFoundError when there is no such folder.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, follow_links: bool = False) -> None:
+        self.name = os.fspath(root)
+        self.root = Path(root)
+        if not self.root.exists():
+            raise NotFoundError(f"There is no folder {self.name!r}.", hint="Check the path; it is relative to here.")
+        if not self.root.is_dir():
+            raise UsageError(f"{self.name!r} is a file.", hint="Give the folder that holds the dataset.")
+        self.findings: list[Finding] = []
+        self._opener = FolderOpener(os.fspath(self.root))
+        self._real_root = os.path.realpath(self.root)
+        self._follow_links = follow_links
+        self.files: dict[str, list[str]] = dict(self._walk("", self._real_root, frozenset()))
+
+    def _walk(self, folder: str, real: str, above: frozenset[str]) -> Iterator[tuple[str, list[str]]]:
+        """Every folder with files, parents first, names in code point order.
+
+        ``real`` is the folder's path with links resolved; ``above`` those of the folders it lies in, so that a link
+        to one of them ends the walk instead of going round.
+        """
+        names: list[str] = []
+        folders: list[tuple[str, str]] = []
+        above |= {real}
+        with os.scandir(f"{self._opener.root}/{folder}") as entries:
+            for entry in entries:
+                if is_litter(entry.name):
+                    continue
+                path, target = f"{folder}/{entry.name}".lstrip("/"), f"{real}/{entry.name}"
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if target in above or not self._may_follow(path, target):
+                        continue
+                if entry.is_dir():
+                    folders.append((path, target))
+                elif entry.is_file():
+                    names.append(entry.name)
+        if names:
+            yield folder, sorted(names)
+        for path, target in sorted(folders):
+            yield from self._walk(path, target, above)
+
+    def _may_follow(self, path: str, real: str) -> bool:
+        if not os.path.exists(real):  # noqa: PTH110 - a string from realpath
+            self.findings.append(
+                codes.MISSING_FILE(path, f"{path} is a link to {real}, which does not exist.", fix="remove the link")
+            )
+            return False
+        inside = os.path.commonpath([real, self._real_root]) == self._real_root
+        if not inside and not self._follow_links:
+            self.findings.append(
+                codes.OUTSIDE_ROOT(
+                    path,
+                    f"{path} is a link to {real}, outside of {self.name}.",
+                    fix="copy the file into the folder, or allow links with --follow-links",
+                )
+            )
+            return False
+        return True
+
+    def blob(self, path: str) -> Blob:
+        """The file at ``path``, with its size and stamp as of now."""
+        stat = os.stat(f"{self._opener.root}/{path}")  # noqa: PTH116 - half the cost of Path.stat, once per image
+        return Blob(path, stat.st_size, self._opener, Stamp(stat.st_mtime_ns, stat.st_ino))
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a small file."""
+        with self._opener(path) as file:
+            return file.read()
