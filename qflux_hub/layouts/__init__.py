@@ -1,0 +1,89 @@
+"""The layouts that a dataset can lie in, and how to tell which one a tree has.
+
+A layout is a module with the names of the ``Layout`` protocol. A new one is added to ``LAYOUTS``; the test suite that
+every layout runs finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from qflux_hub.errors import LayoutError, UsageError
+from qflux_hub.layouts import directory, tables
+from qflux_hub.report import Finding, Found
+from qflux_hub.sample import Sample
+from qflux_hub.tree import Tree
+
+
+class Layout(Protocol):
+    """One shape of a dataset on disk. Modules of this package are the implementations."""
+
+    NAME: str
+    """What ``--layout`` calls it."""
+    SHAPE: str
+    """What it looks like, in one line."""
+
+    def splits(self, tree: Tree, found: Found) -> tuple[str, ...]:
+        """The splits that ``tree`` has in this layout, in reading order; none when it has another shape.
+
+        Opens no image. What looks like a split but is none is ``found``.
+        """
+
+    def missing(self, tree: Tree) -> str:
+        """Why ``splits`` is empty, in words that go on from "directory: "."""
+
+    def read(self, tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
+        """The samples of one split, in the order of the source.
+
+        Lazy: media are blobs, prompts are read as samples are taken. ``columns`` maps roles to the columns that the
+        user named for them. A sample that cannot be built is ``found`` (with its id, where it has one) and not
+        yielded, so one run reports all problems.
+        """
+
+
+LAYOUTS: tuple[Layout, ...] = (directory, tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The layout of a tree and its splits."""
+
+    layout: Layout
+    splits: tuple[str, ...]
+
+
+def names() -> tuple[str, ...]:
+    """The names that ``--layout`` takes."""
+    return tuple(layout.NAME for layout in LAYOUTS)
+
+
+def detect(tree: Tree, name: str | None, found: Found) -> Match:
+    """The one layout that ``tree`` has, or the one called ``name``.
+
+    Raises LayoutError when none fits, saying what each one missed, or when several do; UsageError for an unknown name.
+    """
+    wanted = [layout for layout in LAYOUTS if name in (None, "auto", layout.NAME)]
+    if not wanted:
+        raise UsageError(f"There is no layout {name!r}.", hint=f"Layouts: {', '.join(names())}.")
+    met: dict[str, list[Finding]] = {layout.NAME: [] for layout in wanted}
+    matches = [Match(layout, splits) for layout in wanted if (splits := layout.splits(tree, met[layout.NAME].append))]
+    if len(matches) == 1:
+        for finding in met[matches[0].layout.NAME]:  # what the other layouts took offence at does not matter
+            found(finding)
+        return matches[0]
+    if matches:
+        fitting = " and ".join(f"{match.layout.NAME} ({', '.join(match.splits)})" for match in matches)
+        raise LayoutError(
+            f"{tree.name} can be read as {fitting}.",
+            hint=f"Say which with --layout {matches[0].layout.NAME} or --layout {matches[1].layout.NAME}.",
+        )
+    reasons = "\n".join(f"  {layout.NAME}: {layout.missing(tree)}" for layout in wanted)
+    raise LayoutError(f"{tree.name} is not a dataset that qflux can read.\n{reasons}", hint=_advice(tree, wanted))
+
+
+def _advice(tree: Tree, wanted: Collection[Layout]) -> str:
+    if not tree.files:
+        return "The folder is empty."
+    return "The dataset's folder is the one that holds:\n" + "\n".join(f"  {layout.SHAPE}" for layout in wanted)

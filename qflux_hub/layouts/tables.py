@@ -1,0 +1,379 @@
+"""The table layout: ``<split>.csv`` at the top, one row per sample, paths relative to the folder.
+
+Both dialects of column names are read: ``image|target|target_image|path_target``, ``control|path_control``,
+``control_N|path_control_N`` (in the order of N; gaps are allowed), ``mask|control_mask|path_mask``, ``prompt`` and
+``id``. Every cell is text; other columns are carried along as text. Rows keep the order of the file. UTF-8; comma,
+semicolon or tab. A mask that no column names is looked for as ``<stem>_mask.*`` beside the main control, then beside
+the target.
+
+The id of a sample is its ``id`` cell, else its target's stem, else its first control's stem; samples whose stems
+clash are called by the path without extension instead.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qflux_hub import codes
+from qflux_hub.naming import fold, is_image_name, is_split_name, mask_stem, prefer, split_extension, stem
+from qflux_hub.report import Finding, Found
+from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.texts import clean_prompt, decode_table
+from qflux_hub.tree import Tree
+
+NAME = "csv"
+SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
+
+_ROLES = {
+    "id": ("id",),
+    "prompt": ("prompt",),
+    "target": ("image", "target", "target_image", "path_target"),
+    "mask": ("mask", "control_mask", "path_mask"),
+    "control": ("control", "path_control"),
+}
+_MEANING = {column: role for role, columns in _ROLES.items() for column in columns}
+_NUMBERED = re.compile(r"(?:path_)?control_(\d+)")
+_DELIMITERS = (",", ";", "\t")
+_RESERVED = frozenset({CONTROLS, MASK, TARGET})
+_NAMED_SPLITS = ("train", "test")
+"""A CSV of these names is meant as a split even when its columns are wrong, so that it is reported, not overlooked."""
+
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row with its cells in place: where it begins in the file, and what each role says there, stripped."""
+
+    line: int
+    id: str
+    prompt: str
+    target: str
+    mask: str
+    controls: tuple[str, ...]
+    extra: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """At which position of a row each role stands. ``controls``: main first, then by number; gaps closed."""
+
+    count: int
+    roles: Mapping[str, int]
+    controls: tuple[int, ...]
+    extra: Mapping[str, int]
+
+    def row(self, cells: Sequence[str], line: int) -> _Row:
+        def cell(role: str) -> str:
+            return cells[self.roles[role]].strip() if role in self.roles else ""
+
+        return _Row(
+            line=line,
+            id=cell("id"),
+            prompt=clean_prompt(cell("prompt")),
+            target=_path(cell("target")),
+            mask=_path(cell("mask")),
+            controls=tuple(_path(cells[position].strip()) for position in self.controls),
+            extra={name: cells[position] for name, position in self.extra.items()} if self.extra else NO_EXTRA,
+        )
+
+
+def splits(tree: Tree, found: Found) -> tuple[str, ...]:
+    """CSV files at the top that have a control column, train first, then in name order."""
+    names = []
+    for name in _tables(tree):
+        split = split_extension(name)[0]
+        header = tree.read(name)[:65536].split(b"\n", 1)[0].decode("utf-8-sig", "replace")
+        shaped = bool(_control_numbers(_split_header(header)[1]))
+        if shaped and not is_split_name(split):
+            message = f"{name} has the shape of a split, but {split!r} is not a legal split name; it is left aside."
+            found(codes.BAD_SPLIT_NAME(name, message, fix="rename it, with letters, digits and underscores"))
+        elif shaped or split in _NAMED_SPLITS:
+            names.append(split)
+        else:
+            found(codes.UNUSED_FILE(name, f"{name} has no control column; it is left aside."))
+    return tuple(sorted(names, key=lambda split: (split != "train", split)))
+
+
+def missing(tree: Tree) -> str:
+    """What keeps the tree from this layout."""
+    tables = _tables(tree)
+    if not tables:
+        return "no train.csv or test.csv at the top"
+    return f"{', '.join(tables)}: no control column (control, path_control, control_1, …)"
+
+
+def _tables(tree: Tree) -> list[str]:
+    return [name for name in tree.files.get("", ()) if split_extension(name)[1] == ".csv"]
+
+
+def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
+    """The samples of ``<split>.csv`` in the order of its rows.
+
+    The table's text is held as a whole (it is small beside the images); files are looked up as samples are taken.
+    """
+    path = next(name for name in _tables(tree) if split_extension(name)[0] == split)
+    text = decode_table(tree, path, found)
+    rows = _rows(text, path, columns, found) if text is not None else None
+    if rows is None:
+        return
+    files = _Files(tree, path, found, listed={cell for row in rows for cell in (row.target, *row.controls) if cell})
+    usable = 0
+    for row, name in zip(rows, _ids(rows, path, split, found), strict=True):
+        sample = _sample(row, split, name, path, files, found)
+        if sample is not None:
+            usable += 1
+            yield sample
+    if not usable:
+        why = f"none of its {len(rows):,} rows has a control image" if rows else "it has no rows"
+        found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample with a control image: {why}."))
+
+
+def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: Found) -> Sample | None:
+    """The sample of a row, or None when it has to be left out; every reason is found."""
+    key = (split, name)
+    if not any(row.controls):
+        message = f"{path}, line {row.line}: no control image is named, so the sample is left out."
+        found(codes.MISSING_CONTROL(path, message, line=row.line, sample=key))
+        return None
+    if not row.controls[0]:
+        message = (
+            f"{path}, line {row.line}: {name!r} has no main control; its first is {next(filter(None, row.controls))}."
+        )
+        found(codes.MISSING_MAIN_CONTROL(path, message, line=row.line, sample=key))
+    controls = [files.find(cell, row, key) for cell in row.controls if cell]
+    target = files.find(row.target, row, key) if row.target else None
+    mask = files.find(row.mask, row, key) if row.mask else files.mask(controls[0], target, row, key)
+    if None in controls or (row.target and target is None) or (row.mask and mask is None):
+        return None
+    blob = files.tree.blob
+    return Sample(
+        id=name,
+        split=split,
+        prompt=row.prompt,
+        controls=tuple(blob(control) for control in controls if control),
+        mask=blob(mask) if mask else None,
+        target=blob(target) if target else None,
+        extra=row.extra,
+        origin=f"{path}:{row.line}",
+    )
+
+
+def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> list[_Row] | None:
+    """All rows with as many cells as the header; the others are found. None when the header cannot be used."""
+    delimiter, _ = _split_header(text.split("\n", 1)[0])
+    if delimiter != ",":
+        kind = "tabs" if delimiter == "\t" else "semicolons"
+        found(codes.OTHER_DELIMITER(path, f"{path} is separated by {kind}."))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[_Row] = []
+    header: _Columns | None = None
+    line = 1
+    try:
+        for cells in reader:
+            if header is None:
+                header = _columns([cell.strip() for cell in cells], path, columns, found)
+                if header is None:
+                    return None
+            elif len(cells) == header.count:
+                rows.append(header.row(cells, line))
+            elif cells:
+                found(_ragged(path, line, len(cells), header.count))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        found(codes.UNDECODABLE_TABLE(path, f"{path}, line {line}: {error}.", line=line))
+        return None
+    if header is None:
+        found(codes.MISSING_COLUMN(path, f"{path} is empty: its first line must name the columns.", line=1))
+        return None
+    return rows
+
+
+def _ragged(path: str, line: int, cells: int, expected: int) -> Finding:
+    fix = 'put quotes around a prompt that holds a comma: "a cat, then a dog"' if cells > expected else None
+    return codes.RAGGED_ROW(path, f"{path}, line {line}: {cells} cells, the header has {expected}.", line=line, fix=fix)
+
+
+def _split_header(line: str) -> tuple[str, list[str]]:
+    """(delimiter, names): the delimiter by which the first line has the most columns that mean something."""
+
+    def meaning(delimiter: str) -> int:
+        names = [_normal(name) for name in line.split(delimiter)]
+        return sum(name in _MEANING or _NUMBERED.fullmatch(name) is not None for name in names)
+
+    delimiter = max(_DELIMITERS, key=meaning)  # the first of equals: a comma
+    return delimiter, line.strip().split(delimiter)
+
+
+def _normal(name: str) -> str:
+    return name.strip().strip('"').strip().casefold()
+
+
+def _control_numbers(names: Sequence[str]) -> list[tuple[int, int]]:
+    """(number, position) of the control columns, main (0) first, then by number."""
+    numbers = []
+    for position, name in enumerate(map(_normal, names)):
+        if _MEANING.get(name) == "control":
+            numbers.append((0, position))
+        elif numbered := _NUMBERED.fullmatch(name):
+            numbers.append((int(numbered[1]), position))
+    return sorted(numbers)
+
+
+def _columns(names: list[str], path: str, wanted: Mapping[str, str], found: Found) -> _Columns | None:
+    """What each column means; None, and every problem found, when the table cannot be read by them.
+
+    ``wanted`` maps a role (``prompt``, ``control``, ``control_1``, …) to the column that the user named for it.
+    """
+    problems: list[Finding] = []
+    called = {column: role for role, column in wanted.items()}
+    for column in called.keys() - set(names):
+        message = f"{path} has no column {column!r}, named by --column; it has {', '.join(names)}."
+        problems.append(codes.MISSING_COLUMN(path, message, line=1))
+    meant = [called.get(name, name if _meaning(name) not in wanted else f"{name} (not taken)") for name in names]
+    roles: dict[str, int] = {}
+    for position, name in enumerate(meant):
+        role = _meaning(name)
+        if role in roles:
+            message = f"{path}: the columns {names[roles[role]]!r} and {names[position]!r} both mean {role}."
+            problems.append(codes.DUPLICATE_COLUMN(path, message, line=1, fix="rename or remove one of them"))
+        elif role:
+            roles[role] = position
+    controls = tuple(position for _, position in _control_numbers(meant))
+    if "prompt" not in roles or not controls:
+        lacking = " and ".join([*(["prompt"] if "prompt" not in roles else []), *(["control"] if not controls else [])])
+        message = f"{path} has no column {lacking}; it has {', '.join(names)}."
+        problems.append(codes.MISSING_COLUMN(path, message, line=1, fix="rename the column, or use --column ROLE=NAME"))
+    used = {*roles.values()}
+    extra = {name: position for position, name in enumerate(names) if position not in used and name}
+    for name in extra.keys() & _RESERVED:
+        message = f"{path}: the column {name!r} would clash with the images' own."
+        problems.append(codes.RESERVED_COLUMN(path, message, line=1, fix="rename it"))
+    for name, count in Counter(name for position, name in enumerate(names) if position not in used).items():
+        if count > 1:
+            problems.append(codes.DUPLICATE_COLUMN(path, f"{path}: {count} columns are called {name!r}.", line=1))
+    for problem in problems:
+        found(problem)
+    return None if problems else _Columns(len(names), roles, controls, extra)
+
+
+def _meaning(name: str) -> str:
+    """The role of a column by its name: "id", "prompt", "control", "control_2", …; "" when it has none."""
+    name = _normal(name)
+    numbered = _NUMBERED.fullmatch(name)
+    return f"control_{int(numbered[1])}" if numbered else _MEANING.get(name, "")
+
+
+def _path(cell: str) -> str:
+    """A cell as a path with `/`, `.` and `..` resolved; leading `..` stay, so that they can be refused."""
+    return posixpath.normpath(cell.replace("\\", "/")) if cell else ""
+
+
+def _without_extension(path: str) -> str:
+    return split_extension(path)[0] if is_image_name(path) else path
+
+
+def _ids(rows: Sequence[_Row], path: str, split: str, found: Found) -> list[str]:
+    """One id per row: its cell, else the stem of its target or first control, by its path where stems clash."""
+    sources = [row.id or row.target or next(filter(None, row.controls), "") for row in rows]
+    stems = [source if row.id else stem(source) for row, source in zip(rows, sources, strict=True)]
+    clashing = {name for name, count in Counter(stems).items() if count > 1}
+    ids = [
+        _without_extension(source) if name in clashing and not row.id else name
+        for row, source, name in zip(rows, sources, stems, strict=True)
+    ]
+    first: dict[str, int] = {}
+    for number, (row, name) in enumerate(zip(rows, ids, strict=True)):
+        if not name:
+            ids[number] = f"line {row.line}"
+        elif name in first:
+            message = f"{path}, line {row.line}: the id {name!r} stands in line {first[name]} already."
+            fix = "remove one row" if row.id else "add an id column that tells them apart"
+            found(codes.DUPLICATE_ID(path, message, line=row.line, fix=fix, sample=(split, name)))
+        else:
+            first[name] = row.line
+    return ids
+
+
+@dataclass(slots=True)
+class _Files:
+    """Looks up the files that a table names, in the tree's listing, and finds what is wrong with them.
+
+    ``listed`` has every path that some row names, so that such a file is never taken for another row's mask.
+    """
+
+    tree: Tree
+    table: str
+    found: Found
+    listed: set[str]
+    _by_stem: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def find(self, path: str, row: _Row, key: Key) -> str | None:
+        """The path of the image that a cell means, or None when there is none (and why is found)."""
+        place = f"{self.table}, line {row.line}"
+        if path.startswith(("../", "/", "~")) or path == ".." or re.match(r"[A-Za-z]:", path):
+            message = f"{place}: {path} leads out of the dataset's folder."
+            self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix="copy the file in", sample=key))
+            return None
+        folder, name = posixpath.split(path)
+        images = self._images(folder)
+        known = is_image_name(name)
+        candidates = images.get(split_extension(name)[0] if known else name, [])
+        if name in candidates:
+            return path
+        if len(candidates) == 1:
+            right = posixpath.join(folder, candidates[0])
+            message = f"{place}: {path} is {right} on disk, which is taken."
+            self.found(codes.CORRECTED_EXTENSION(self.table, message, line=row.line, fix=f"write {right}", sample=key))
+            return right
+        message, fix = self._why_missing(path, folder, name, candidates)
+        self.found(codes.MISSING_FILE(self.table, f"{place}: {message}", line=row.line, fix=fix, sample=key))
+        return None
+
+    def mask(self, control: str | None, target: str | None, row: _Row, key: Key) -> str | None:
+        """The mask found by its name beside the main control, else beside the target."""
+        masks = []
+        for image in filter(None, (control, target)):
+            folder, name = posixpath.split(image)
+            for mask in prefer(self._images(folder).get(mask_stem(split_extension(name)[0]), [])):
+                path = posixpath.join(folder, mask)
+                if path in self.listed:
+                    message = f"{path} is not the mask of {key[1]!r}, because {self.table} names it as another image."
+                    self.found(codes.SHADOWED_NAME(path, message, line=row.line, sample=key))
+                elif path not in masks:
+                    masks.append(path)
+        if len(masks) > 1:
+            message = f"{key[1]!r} has several masks: {masks[0]} is used, {', '.join(masks[1:])} is not."
+            self.found(codes.MASK_TWICE(masks[1], message, sample=key))
+        return masks[0] if masks else None
+
+    def _images(self, folder: str) -> dict[str, list[str]]:
+        """Stem -> names of the images of a folder."""
+        if folder not in self._by_stem:
+            stems: dict[str, list[str]] = defaultdict(list)
+            for name in self.tree.files.get(folder, ()):
+                if is_image_name(name):
+                    stems[split_extension(name)[0]].append(name)
+            self._by_stem[folder] = dict(stems)
+        return self._by_stem[folder]
+
+    def _why_missing(self, path: str, folder: str, name: str, candidates: Sequence[str]) -> tuple[str, str | None]:
+        if candidates:
+            return f"there is no {path}, but {' and '.join(candidates)}; which one is meant?", "name one of them"
+        if path in self.tree.files or any(other.startswith(path + "/") for other in self.tree.files):
+            return f"{path} is a folder.", "name a file"
+        if name in self.tree.files.get(folder, ()):
+            return f"{path} has no image's extension.", None
+        if folder and folder not in self.tree.files:
+            return f"there is no folder {folder}/ for {path}.", "paths are relative to the dataset's folder"
+        wanted = fold(_without_extension(name))
+        near = next((names[0] for other, names in self._images(folder).items() if fold(other) == wanted), None)
+        hint = f" Did you mean {posixpath.join(folder, near)}?" if near else ""
+        return f"there is no file {path}, nor with another image extension.{hint}", None
