@@ -1,0 +1,233 @@
+"""Samples to one Parquet shard, and where in it every image lies.
+
+The recipe (every setting is measured): one page per image, so that an edit moves no other page; image bytes PLAIN and
+uncompressed, so that they lie in the file as they lay on disk and Xet finds them again; image columns first, because
+the first chunk of a file is what the Hub always deduplicates globally; page index on, so that a viewer or a range
+reader fetches single images; no statistics of blobs, no content-defined chunking (it moves pages that would stay).
+Metadata columns are Snappy. Row groups are cut like shards, at 32 to 96 MB: they are what a streaming reader holds.
+
+Image bytes go from the file into the Arrow buffer that is written; nothing else copies them. Peak memory is about
+two row groups. The same samples give the same bytes with the same pyarrow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qflux_hub import codes
+from qflux_hub.errors import DataError, VerificationError
+from qflux_hub.pages import Page, pages
+from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
+from qflux_hub.shards import ROW_GROUP, cut
+from qflux_hub.tree import stamp_of
+
+LAYOUT_VERSION = 1
+"""Raised when the same samples would be written to other bytes on purpose; part of every shard's digest."""
+
+_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+_LEAVES = {
+    TARGET: f"{TARGET}.bytes",
+    CONTROLS: f"{CONTROLS}.list.element.bytes",
+    MASK: f"{MASK}.bytes",
+}
+_ROW_OVERHEAD = 64
+"""Bytes that a row costs beside its media and texts; keeps tiny samples from making enormous row counts."""
+
+
+class Sink(Protocol):
+    """Where a shard is written: a file, or a stream to the Hub."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A written shard: its size in bytes and, per sample, the offset of each of its media in ``Sample.media`` order."""
+
+    size: int
+    offsets: tuple[tuple[int, ...], ...]
+
+
+def encoded_size(sample: Sample) -> int:
+    """The bytes that a sample adds to a shard, by which shards and row groups are cut."""
+    texts = len(sample.prompt) + sum(len(value) for value in sample.extra.values() if value)
+    return sum(blob.size for _, blob in sample.media()) + texts + _ROW_OVERHEAD
+
+
+def columns(extra: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a shard in the order they lie on disk."""
+    return (TARGET, CONTROLS, MASK, "prompt", "id", *extra)
+
+
+def features(extra: Sequence[str]) -> dict[str, Any]:
+    """The features of the dataset in `datasets`' JSON form, ``id`` first.
+
+    ``Sequence`` rather than ``List``: versions before 4 do not know the latter, later ones read both.
+    """
+    text, image = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
+    return {
+        "id": text,
+        CONTROLS: {"feature": image, "_type": "Sequence"},
+        MASK: image,
+        TARGET: image,
+        "prompt": text,
+        **dict.fromkeys(extra, text),
+    }
+
+
+def schema(extra: Sequence[str]) -> pa.Schema:
+    """The Arrow schema of a shard, with the features that `datasets` and the Hub's viewer read."""
+    kinds = {TARGET: _IMAGE, CONTROLS: pa.list_(_IMAGE), MASK: _IMAGE}
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in columns(extra)]
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features(extra)}})})
+
+
+def pack(
+    samples: Sequence[Sample], extra: Sequence[str], sink: Sink, advance: Callable[[int], None] = lambda _: None
+) -> Packed:
+    """Write ``samples`` (ordered by id) as one Parquet file into ``sink``.
+
+    ``extra`` are the names of the text columns beside the documented ones. ``advance`` is called with the bytes of
+    media read. Raises DataError when a file has another size or stamp than its blob: it changed after it was checked,
+    and its recorded hash would be a lie.
+    """
+    counting = _CountingSink(sink)
+    out = pa.PythonFile(counting, mode="w")
+    plan = schema(extra)
+    text = ["prompt", "id", *extra]
+    uncompressed = {leaf: "none" for name in _LEAVES.values() for leaf in (name, name.removesuffix("bytes") + "path")}
+    with pq.ParquetWriter(
+        out,
+        plan,
+        compression=uncompressed | dict.fromkeys(text, "snappy"),
+        use_dictionary=False,
+        write_statistics=text,
+        write_batch_size=1,
+        data_page_size=4096,
+        write_page_index=True,
+    ) as writer:
+        for rows in cut([sample.id for sample in samples], [encoded_size(s) for s in samples], ROW_GROUP):
+            group = samples[rows.start : rows.stop]
+            writer.write_table(_table(group, extra, plan, advance), row_group_size=len(group))
+            counting.forget()  # so that what is kept in the end is the page index and the footer
+    return Packed(counting.size, tuple(_offsets(samples, pages(counting.tail(), counting.size))))
+
+
+class _CountingSink:
+    """Passes bytes on, counts them, and remembers those written since ``forget``; as a file for pyarrow."""
+
+    closed = False
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._kept: list[bytes] = []
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._sink.write(data)
+        self._kept.append(data)
+        self.size += len(data)
+        return len(data)
+
+    def forget(self) -> None:
+        self._kept.clear()
+
+    def tail(self) -> bytes:
+        return b"".join(self._kept)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _table(
+    samples: Sequence[Sample], extra: Sequence[str], plan: pa.Schema, advance: Callable[[int], None]
+) -> pa.Table:
+    """One row group in memory."""
+    controls = [len(sample.controls) for sample in samples]
+    made = {
+        TARGET: _images([sample.target for sample in samples], advance),
+        CONTROLS: pa.ListArray.from_arrays(
+            pa.array([0, *accumulate(controls)], pa.int32()),
+            _images([control for sample in samples for control in sample.controls], advance),
+        ),
+        MASK: _images([sample.mask for sample in samples], advance),
+        "prompt": pa.array([sample.prompt for sample in samples], pa.string()),
+        "id": pa.array([sample.id for sample in samples], pa.string()),
+        **{name: pa.array([sample.extra.get(name) for sample in samples], pa.string()) for name in extra},
+    }
+    return pa.Table.from_arrays([made[name] for name in plan.names], schema=plan)
+
+
+def _images(blobs: Sequence[Blob | None], advance: Callable[[int], None]) -> pa.StructArray:
+    """An array of {bytes, path}; each file is read straight into the buffer that the array lies on."""
+    sizes = [blob.size if blob else 0 for blob in blobs]
+    ends = list(accumulate(sizes))
+    data = pa.allocate_buffer(ends[-1] if ends else 0)
+    view = memoryview(data)
+    for blob, size, end in zip(blobs, sizes, ends, strict=True):
+        if blob:
+            read_into(blob, view[end - size : end])
+            advance(size)
+    present = pa.array([blob is not None for blob in blobs], pa.bool_())
+    valid = None if all(blobs) else present.buffers()[1]
+    offsets = pa.array([0, *ends], pa.int32()).buffers()[1]
+    bytes_ = pa.BinaryArray.from_buffers(pa.binary(), len(blobs), [valid, offsets, data])
+    paths = pa.array([blob.name.rpartition("/")[2] if blob else None for blob in blobs], pa.string())
+    return pa.StructArray.from_arrays([bytes_, paths], fields=list(_IMAGE), mask=pc.invert(present))
+
+
+def read_into(blob: Blob, view: memoryview) -> None:
+    """Fill ``view`` with the blob's bytes. Raises DataError when the file is not the one that was checked."""
+    with blob.open() as file:
+        if blob.stamp is not None and blob.stamp != stamp_of(file):
+            raise _changed(blob)
+        at = 0
+        while at < len(view):
+            count = file.readinto(view[at:])  # type: ignore[attr-defined]  # raw files have it, BinaryIO hides it
+            if not count:
+                raise _changed(blob)
+            at += count
+        if file.read(1):
+            raise _changed(blob)
+
+
+def _changed(blob: Blob) -> DataError:
+    finding = codes.CHANGED_FILE(blob.name, f"{blob.name} changed while it was uploaded.")
+    return DataError(finding.message, hint="Run the same command again; nothing was published.", report=finding)
+
+
+def _offsets(samples: Sequence[Sample], layout: dict[str, list[Page]]) -> Iterator[tuple[int, ...]]:
+    """Per sample, the offset of each medium in the file, from the pages that hold them.
+
+    A PLAIN page ends with its values: 4 bytes of length and the bytes, one after the other, nulls left out. So the
+    offsets count back from the end of the page, whatever stands in its header.
+    """
+    by_role: dict[str, list[list[int]]] = {}
+    for role, leaf in _LEAVES.items():
+        offsets: list[list[int]] = [[] for _ in samples]
+        for page in layout[leaf]:
+            at = page.end
+            for row in reversed(range(page.first, page.last)):
+                for blob in reversed([blob for name, blob in samples[row].media() if name == role]):
+                    offsets[row].append(at - blob.size)
+                    at -= blob.size + 4
+                offsets[row].reverse()
+            if at < page.offset:
+                raise VerificationError(f"A page of {leaf} is shorter than the images that it should hold.")
+        by_role[role] = offsets
+    for row, sample in enumerate(samples):
+        taken = {role: iter(rows[row]) for role, rows in by_role.items()}
+        yield tuple(next(taken[role]) for role, _ in sample.media())

@@ -1,0 +1,125 @@
+"""Where a Parquet file keeps each value: the byte ranges of its data pages, read from the page index.
+
+pyarrow reads and writes page indexes but does not show them, and the exact range of one image is what lets a reader
+fetch it alone. So the two structures that say it are read here: the file's footer and the offset index of a column
+chunk, both in Thrift's compact protocol (parquet-format 2.10, ``parquet.thrift``; Thrift compact protocol spec).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from qflux_hub.errors import VerificationError
+
+_MAGIC = b"PAR1"
+_ROW_GROUPS, _COLUMNS, _ROWS = 4, 1, 3  # field numbers in FileMetaData and RowGroup
+_META, _INDEX_AT, _INDEX_LENGTH, _PATH = 3, 4, 5, 3  # in ColumnChunk, and in its ColumnMetaData
+_LOCATIONS, _AT, _LENGTH, _FIRST_ROW = 1, 1, 2, 3  # in OffsetIndex and PageLocation
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One data page: ``length`` bytes from ``offset`` on, header included, holding rows [first, last) of the file."""
+
+    offset: int
+    length: int
+    first: int
+    last: int
+
+    @property
+    def end(self) -> int:
+        """The first byte after the page."""
+        return self.offset + self.length
+
+
+def pages(tail: bytes, size: int) -> dict[str, list[Page]]:
+    """The data pages of every column, by its dotted leaf path, in row order.
+
+    ``tail`` is the end of a file of ``size`` bytes, from the first byte of its page index on (or more of it). Raises
+    VerificationError when it is no Parquet file or has no page index.
+    """
+    if tail[-4:] != _MAGIC:
+        raise VerificationError("The file does not end like a Parquet file.", hint="Write or download it again.")
+    start = size - len(tail)
+    (footer,) = struct.unpack("<I", tail[-8:-4])
+    metadata = _Compact(tail, len(tail) - 8 - footer).struct()
+    found: dict[str, list[Page]] = {}
+    before = 0
+    for group in metadata[_ROW_GROUPS]:
+        after = before + group[_ROWS]
+        for chunk in group[_COLUMNS]:
+            path = ".".join(part.decode() for part in chunk[_META][_PATH])
+            if _INDEX_AT not in chunk:
+                raise VerificationError(
+                    f"Column {path} has no page index.", hint="Only qflux's own shards are read so."
+                )
+            locations = _Compact(tail, chunk[_INDEX_AT] - start).struct()[_LOCATIONS]
+            firsts = [before + location[_FIRST_ROW] for location in locations] + [after]
+            found.setdefault(path, []).extend(
+                Page(location[_AT], location[_LENGTH], firsts[number], firsts[number + 1])
+                for number, location in enumerate(locations)
+            )
+        before = after
+    return found
+
+
+class _Compact:
+    """A reader of Thrift's compact protocol: structs become {field number: value}."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.at = data, at
+
+    def struct(self) -> dict[int, Any]:
+        fields: dict[int, Any] = {}
+        number = 0
+        while kind := self._byte():
+            number = number + (kind >> 4) if kind >> 4 else self._zigzag()
+            fields[number] = self._value(kind & 15)
+        return fields
+
+    def _value(self, kind: int) -> Any:
+        if kind in (1, 2):  # a boolean field carries its value in its type
+            return kind == 1
+        if kind == 3:
+            return self._byte()
+        if kind in (4, 5, 6):
+            return self._zigzag()
+        if kind == 7:
+            self.at += 8
+            return struct.unpack_from("<d", self.data, self.at - 8)[0]
+        if kind == 8:
+            length = self._varint()
+            self.at += length
+            return self.data[self.at - length : self.at]
+        if kind in (9, 10):
+            return list(self._items())
+        if kind == 12:
+            return self.struct()
+        raise VerificationError(f"The Parquet footer holds a value of unknown type {kind}.")
+
+    def _items(self) -> Iterator[Any]:
+        head = self._byte()
+        count = self._varint() if head >> 4 == 15 else head >> 4
+        kind = head & 15
+        for _ in range(count):
+            yield self._byte() == 1 if kind in (1, 2) else self._value(kind)
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
