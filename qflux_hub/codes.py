@@ -243,6 +243,22 @@ OUTSIDE_ROOT = _code(
     machine could be published by mistake. `--follow-links` allows links, nothing allows paths.""",
 )
 
+# --- the Hub -----------------------------------------------------------------------------------------------------
+
+TOKENS_DIFFER = _code(
+    "tokens-differ",
+    "warning",
+    "Two variables hold different access tokens.",
+    """The first of HF_TOKEN, HUGGINGFACE_HUB_TOKEN and HUGGING_FACE_HUB_TOKEN is used. Other tools may take
+    another.""",
+)
+DOT_IN_REPO_NAME = _code(
+    "dot-in-repo-name",
+    "warning",
+    "The repo's name has a dot.",
+    """Some trainers take a name with a dot for a local file and do not look on the Hub.""",
+)
+
 # --- image files ------------------------------------------------------------------------------------------------
 
 EMPTY_FILE = _code(
@@ -301,5 +317,20 @@ CHANGED_FILE = _code(
     """Something writes to the dataset during the upload. Run again when it is done.""",
 )
 
-OUTSIDE = frozenset({OUTSIDE_ROOT.name})
-"""Findings that make an upload end with the exit code for safety rather than for data."""
+SAFETY = frozenset({OUTSIDE_ROOT.name})
+"""Findings that end a job with the exit code for safety rather than for data."""
+
+SKIPPABLE = frozenset(
+    code.name
+    for code in (
+        MISSING_FILE,
+        UNDECODABLE_PROMPT,
+        EMPTY_FILE,
+        LFS_POINTER,
+        HTML_FILE,
+        NOT_AN_IMAGE,
+        TRUNCATED_IMAGE,
+        DAMAGED_IMAGE,
+    )
+)
+"""Errors of one sample that ``--skip-bad`` turns into leaving that sample out."""

@@ -1,0 +1,492 @@
+"""The one room that talks to a Hub: the only importer of huggingface_hub and hf_xet, the only place that catches
+their errors.
+
+A ``Hub`` is an endpoint and a token, passed with every call; nothing of the clients is patched and no variable is set,
+so two hubs can be used in one process. Tokens leave it only in request headers.
+
+Content goes through ``hf_xet``'s upload sessions, one per shard, fed as a stream: that is the interface that tells how
+many bytes were new and how far it is, which huggingface_hub's wrapper around it does not, and it needs no temporary
+file. The commit that makes them visible is one request (the Hub's NDJSON commit route).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from qflux_hub import codes
+from qflux_hub.errors import (
+    AuthError,
+    ConflictError,
+    HubError,
+    NotFoundError,
+    QfluxError,
+    RefusedError,
+    UsageError,
+)
+from qflux_hub.report import Finding
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, HfFileSystem
+
+    from qflux_hub.localhub import LocalHub
+
+RepoType = Literal["dataset", "model"]
+
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Looked at in this order; the documentation that people follow names the second, the client reads the others."""
+MAX_OPERATIONS = 2_000
+"""What one commit takes; more is refused, because half of a dataset must never show."""
+LARGE = 4 * 1024 * 1024
+"""A file of this size or more is sent as an LFS object even when it is text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and where it came from (a variable's name, ``--token``, ``stored login``, ``embedded hub``)."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repo. ``sha256`` (hex) is known for large files only; ``blob`` is the git object's id."""
+
+    path: str
+    size: int
+    blob: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepoState:
+    """A repo at one commit."""
+
+    commit: str
+    private: bool
+    files: Mapping[str, RemoteFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """A file of a commit: ``content`` for a small text, else the hash of what was streamed before."""
+
+    path: str
+    size: int
+    sha256: str = ""
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that the Hub accepted. ``pull_request`` is its URL when it went to one."""
+
+    oid: str
+    url: str
+    pull_request: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A streamed file: its SHA-256 (hex) and size, and how many bytes of it were new to the Hub."""
+
+    sha256: str
+    size: int
+    new_bytes: int
+
+
+@contextmanager
+def open_hub(hub: str | LocalHub | None = None, token: str | None = None) -> Iterator[Hub]:
+    """The Hub that a user means: a URL, ``local``, a running LocalHub, or by default ``QFLUX_HUB``, else the
+    environment's endpoint. The embedded one is served as long as the context lasts.
+    """
+    chosen = hub or os.environ.get("QFLUX_HUB") or None
+    if chosen == "local":
+        from qflux_hub.localhub import LocalHub
+
+        with LocalHub() as served:
+            yield _embedded(served, token)
+    elif chosen is None or isinstance(chosen, str):
+        yield Hub(*_resolve(chosen, token))
+    else:
+        yield _embedded(chosen, token)
+
+
+def _embedded(served: LocalHub, token: str | None) -> Hub:
+    given = Token(token, "--token") if token else Token(served.token, "embedded hub")
+    return Hub(served.url, given, (), identity=f"local-{os.path.realpath(served.dir)}")
+
+
+def _resolve(url: str | None, explicit: str | None) -> tuple[str, Token | None, tuple[Finding, ...]]:
+    """(endpoint, token, warnings). The environment's tokens go to the environment's endpoint only."""
+    from huggingface_hub import constants
+
+    home = constants.ENDPOINT.rstrip("/")
+    endpoint = (url or home).rstrip("/")
+    if not endpoint.startswith(("http://", "https://")):
+        raise UsageError(f"{url!r} is no Hub.", hint="Give a URL such as http://127.0.0.1:5000, or `local`.")
+    if explicit:
+        return endpoint, Token(explicit.strip(), "--token"), ()
+    return (endpoint, *find_token()) if endpoint == home else (endpoint, None, ())
+
+
+def find_token() -> tuple[Token | None, tuple[Finding, ...]]:
+    """The token of this environment, and a warning when its variables disagree."""
+    from huggingface_hub import get_token
+
+    given = {name: value for name in TOKEN_VARIABLES if (value := os.environ.get(name, "").strip())}
+    if given:
+        name, value = next(iter(given.items()))
+        differing = [other for other in given if given[other] != value]
+        message = f"{name} and {' and '.join(differing)} hold different tokens; {name} is used."
+        return Token(value, name), (codes.TOKENS_DIFFER("environment", message),) if differing else ()
+    stored = get_token()
+    return (Token(stored, "stored login") if stored else None), ()
+
+
+def check_repo_id(repo_id: str) -> str:
+    """``repo_id`` when it has the form ``namespace/name``. Raises UsageError."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UsageError(f"{repo_id!r} is no repo id: {error}", hint="It has the form user/name.") from error
+    if "/" not in repo_id:
+        raise UsageError(
+            f"{repo_id!r} has no namespace.", hint=f"Write user/{repo_id}, with your user or organisation."
+        )
+    return repo_id
+
+
+class Hub:
+    """An endpoint with a token. Cheap to make; sends nothing until asked."""
+
+    def __init__(
+        self, endpoint: str, token: Token | None = None, findings: Sequence[Finding] = (), identity: str | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self.token = token
+        self.findings = tuple(findings)
+        self._identity = identity
+
+    @property
+    def api(self) -> HfApi:
+        """The client, aimed at this endpoint with this token and no other."""
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=self._credential, library_name="qflux-hub")
+
+    @property
+    def file_system(self) -> HfFileSystem:
+        """The fsspec view of this endpoint."""
+        from huggingface_hub import HfFileSystem
+
+        return HfFileSystem(endpoint=self.endpoint, token=self._credential)
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """Where downloads are kept: None (the client's own place) for the environment's endpoint, else a place of this
+        hub's own, so that the same repo id on two hubs never mixes.
+        """
+        from huggingface_hub import constants
+
+        if self._identity is None and self.endpoint == constants.ENDPOINT.rstrip("/"):
+            return None
+        name = hashlib.sha256((self._identity or self.endpoint).encode()).hexdigest()[:16]
+        return cache_root() / "hubs" / name
+
+    @property
+    def _credential(self) -> str | Literal[False]:
+        return self.token.value if self.token else False  # None would let the client look for a token by itself
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def require_write(self, repo_id: str) -> None:
+        """Raises AuthError unless the token may write to ``repo_id``, as far as the Hub tells. One request.
+
+        A read token passes ``create_repo`` of an existing repo, so without this the refusal would come after
+        everything was read and hashed.
+        """
+        if self.token is None:
+            raise AuthError(
+                f"Uploading to {self.endpoint} needs an access token, and none was found.",
+                hint="Set HF_TOKEN (or HUGGINGFACE_HUB_TOKEN), run `hf auth login`, or pass --token.",
+            )
+        with self._translated("whoami"):
+            user = self.api.whoami()
+        access = user.get("auth", {}).get("accessToken") or {}
+        namespace = repo_id.split("/")[0]
+        who = f"The token from {self.token.source} ({user['name']})"
+        if access.get("role") == "read":
+            raise AuthError(f"{who} may only read.", hint="Create a token with the role `write` and use that one.")
+        if access.get("role") == "fineGrained" and not _may_write(access.get("fineGrained") or {}, repo_id):
+            raise AuthError(f"{who} has no write permission for {repo_id}.", hint="Add it in the token's settings.")
+        owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs") or [])]
+        if namespace.casefold() not in (owner.casefold() for owner in owners):
+            raise AuthError(
+                f"{who} may not write to {namespace}.",
+                hint=f"Use one of its own namespaces: {', '.join(owners)}.",
+            )
+
+    def state(self, repo_id: str, revision: str | None = None, repo_type: RepoType = "dataset") -> RepoState:
+        """The repo at ``revision`` with all its files. One request. Raises NotFoundError, AuthError."""
+        with self._translated(repo_id, revision):
+            ask = self.api.dataset_info if repo_type == "dataset" else self.api.model_info
+            info = ask(repo_id, revision=revision, files_metadata=True)
+        files = {
+            file.rfilename: RemoteFile(
+                file.rfilename, file.size or 0, file.blob_id or "", file.lfs.sha256 if file.lfs else None
+            )
+            for file in info.siblings or ()
+        }
+        return RepoState(info.sha or "", bool(info.private), files)
+
+    def read(
+        self,
+        repo_id: str,
+        path: str,
+        revision: str,
+        span: tuple[int, int] | None = None,
+        repo_type: RepoType = "dataset",
+    ) -> bytes:
+        """The bytes of a file, or the ``span`` (first byte, first byte after) of it. Retried by the client."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import hf_raise_for_status, http_backoff
+
+        url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
+        headers = self._headers()
+        if span:
+            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        with self._translated(repo_id, revision):
+            response = http_backoff("GET", url, headers=headers, follow_redirects=True)
+            hf_raise_for_status(response)
+        if span and response.status_code != 206:  # a server without ranges sends the whole file
+            return bytes(response.content[span[0] : span[1]])
+        return bytes(response.content)
+
+    def url(self, repo_id: str, repo_type: RepoType = "dataset") -> str:
+        """The page of a repo."""
+        return f"{self.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
+
+    # --- changing ---------------------------------------------------------------------------------------------
+
+    def create_repo(self, repo_id: str, *, private: bool, repo_type: RepoType = "dataset") -> None:
+        """Create the repo; one that exists already is left as it is."""
+        with self._translated(repo_id):
+            self.api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True)
+
+    def create_branch(self, repo_id: str, branch: str, repo_type: RepoType = "dataset") -> None:
+        """Create ``branch`` from main; one that exists already is left as it is."""
+        with self._translated(repo_id):
+            self.api.create_branch(repo_id, branch=branch, repo_type=repo_type, exist_ok=True)
+
+    def create_tag(self, repo_id: str, tag: str, commit: str, repo_type: RepoType = "dataset") -> None:
+        """Name a commit. Raises ConflictError when the tag exists."""
+        with self._translated(repo_id):
+            self.api.create_tag(repo_id, tag=tag, revision=commit, repo_type=repo_type)
+
+    def send(
+        self,
+        repo_id: str,
+        name: str,
+        write: Callable[[Stream], object],
+        *,
+        revision: str | None = None,
+        create_pr: bool = False,
+        repo_type: RepoType = "dataset",
+    ) -> Sent:
+        """Stream one large file: ``write`` is called with a sink, and everything it puts there is sent.
+
+        Content that the Hub has already is not sent again. Nothing is visible before a commit names the hash. Safe to
+        repeat; several may run in threads.
+        """
+        import hf_xet
+
+        session = _xet_session(os.getpid())
+        suffix = "?create_pr=1" if create_pr else ""
+        headers = self._headers()
+        with self._translated(repo_id, revision):
+            commit = session.new_upload_commit(
+                token_refresh_url=f"{self._route(repo_id, 'xet-write-token', revision, repo_type)}{suffix}",
+                token_refresh_headers=headers,
+                custom_headers={key: value for key, value in headers.items() if key.lower() != "authorization"},
+            )
+            try:
+                stream = commit.start_upload_stream(name=name, sha256=hf_xet.COMPUTE_SHA256)
+                write(stream)
+                uploaded = stream.finish()
+                report = commit.wait_to_finish()
+            except BaseException:
+                commit.abort()
+                raise
+        facts = uploaded.xet_info
+        return Sent(facts.sha256, facts.file_size, report.dedup_metrics.total_bytes_uploaded)
+
+    def commit(
+        self,
+        repo_id: str,
+        adds: Sequence[Add],
+        deletions: Sequence[str],
+        *,
+        parent: str | None,
+        message: str,
+        description: str = "",
+        revision: str | None = None,
+        create_pr: bool = False,
+        repo_type: RepoType = "dataset",
+    ) -> Commit:
+        """Make all changes visible at once, if ``parent`` is still the head; ConflictError when it is not.
+
+        Sent once: a commit whose answer was lost may have happened, so the caller looks before it repeats.
+        """
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        if len(adds) + len(deletions) > MAX_OPERATIONS:
+            raise RefusedError(
+                f"This would be a commit of {len(adds) + len(deletions):,} files; one commit takes {MAX_OPERATIONS:,}.",
+                hint="Larger shards need fewer files: --shard-size 1GB.",
+            )
+        header = {"summary": message, "description": description, **({"parentCommit": parent} if parent else {})}
+        lines: list[dict[str, Any]] = [{"key": "header", "value": header}]
+        lines += map(_operation, adds)
+        lines += [{"key": "deletedFile", "value": {"path": path}} for path in deletions]
+        body = b"\n".join(json.dumps(line).encode() for line in lines)
+        with self._translated(repo_id, revision):
+            response = get_session().post(
+                self._route(repo_id, "commit", revision, repo_type),
+                params={"create_pr": "1"} if create_pr else None,
+                headers=self._headers() | {"Content-Type": "application/x-ndjson"},
+                content=body,
+                timeout=600,
+            )
+            hf_raise_for_status(response)
+        answer = response.json()
+        return Commit(answer["commitOid"], answer["commitUrl"], answer.get("pullRequestUrl"))
+
+    def _route(self, repo_id: str, verb: str, revision: str | None, repo_type: RepoType) -> str:
+        from urllib.parse import quote
+
+        return f"{self.endpoint}/api/{repo_type}s/{repo_id}/{verb}/{quote(revision or 'main', safe='')}"
+
+    def _headers(self) -> dict[str, str]:
+        from huggingface_hub.utils import build_hf_headers
+
+        return dict(build_hf_headers(token=self._credential, library_name="qflux-hub"))
+
+    @contextmanager
+    def _translated(self, what: str, revision: str | None = None) -> Iterator[None]:
+        """Turn the clients' errors into ours."""
+        from huggingface_hub.errors import HTTPError
+
+        try:
+            yield
+        except QfluxError:
+            raise
+        except HTTPError as error:
+            raise self._error(error, what, revision) from error
+        except (RuntimeError, OSError) as error:  # what hf_xet raises
+            raise self._xet_error(error, what) from error
+
+    def _error(self, error: Any, what: str, revision: str | None) -> QfluxError:
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            GatedRepoError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+
+        response = getattr(error, "response", None)
+        status = response.status_code if response is not None else None
+        said = (getattr(error, "server_message", None) or "").strip()
+        token = f"The token from {self.token.source}" if self.token else ""
+        if isinstance(error, GatedRepoError):
+            return AuthError(
+                f"{what} is gated, and this account has not been let in.",
+                hint=f"Ask for access on {self.url(what)}, then use that account's token.",
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return NotFoundError(f"{what} has no revision {revision!r}.", hint="A branch, a tag or a commit id.")
+        if isinstance(error, EntryNotFoundError):
+            return NotFoundError(f"{what}: {said or 'no such file'}.")
+        if status == 401 and self.token:
+            return AuthError(f"{token} is not accepted by {self.endpoint}.", hint="It is wrong, revoked or expired.")
+        if status == 401:
+            return AuthError(
+                f"{what} is not visible without an access token: it is private, or does not exist.",
+                hint="Set HF_TOKEN (or HUGGINGFACE_HUB_TOKEN), run `hf auth login`, or pass --token.",
+            )
+        if isinstance(error, RepositoryNotFoundError):
+            return NotFoundError(
+                f"There is no {what} on {self.endpoint}, or it is private and this account may not see it.",
+                hint="Check the spelling, and which account the token belongs to.",
+            )
+        if status == 403:
+            return AuthError(f"{token or 'This access'} is not allowed to do this: {said or what}.")
+        if status in (409, 412):
+            return ConflictError(f"{what} changed meanwhile: {said}", hint="Run the same command again.")
+        if status is None:
+            reason = str(error) or type(error).__name__
+            return HubError(
+                f"No answer from {self.endpoint}: {reason}.", hint="Check the network and --hub / HF_ENDPOINT."
+            )
+        return HubError(
+            f"{self.endpoint} answered {status} for {what}: {said or 'no reason given'}.", hint="Try again later."
+        )
+
+    def _xet_error(self, error: Exception, what: str) -> QfluxError:
+        import hf_xet
+
+        if isinstance(error, hf_xet.XetAuthenticationError):
+            return AuthError(f"{self.endpoint} refuses to store content for {what}: {error}.")
+        return HubError(f"Sending content for {what} failed: {error}.", hint="Run the same command again; it resumes.")
+
+
+class Stream:
+    """What ``Hub.send`` hands to its writer: ``hf_xet``'s stream, for the type checker."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes; blocks while too many are under way."""
+
+
+def _may_write(fine_grained: Mapping[str, Any], repo_id: str) -> bool:
+    """Whether a fine-grained token names write permission for the repo or its namespace."""
+    wanted = {repo_id.casefold(), repo_id.split("/")[0].casefold()}
+    return any(
+        "repo.write" in (scope.get("permissions") or ())
+        and str(scope.get("entity", {}).get("name", "")).casefold() in wanted
+        for scope in fine_grained.get("scoped") or ()
+    )
+
+
+def _operation(add: Add) -> dict[str, Any]:
+    if add.content is None:
+        value = {"path": add.path, "algo": "sha256", "oid": add.sha256, "size": add.size}
+        return {"key": "lfsFile", "value": value}
+    content = base64.b64encode(add.content).decode()
+    return {"key": "file", "value": {"path": add.path, "content": content, "encoding": "base64"}}
+
+
+def cache_root() -> Path:
+    """``QFLUX_CACHE_DIR``, or the platform's cache directory for qflux."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("QFLUX_CACHE_DIR") or user_cache_path("qflux"))
+
+
+@lru_cache(maxsize=1)
+def _xet_session(process: int) -> Any:  # noqa: ARG001 - a forked child must not use its parent's
+    """The session of hf_xet in this process: a pool of connections and a cache of known chunks."""
+    import hf_xet
+
+    return hf_xet.XetSession()

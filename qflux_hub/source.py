@@ -1,0 +1,290 @@
+"""A source opened: its tree, its layout, its samples and everything found wrong with them.
+
+``scan_dataset`` and ``check_dataset`` are this and nothing more; every other job that reads a dataset starts here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from qflux_hub import checks, codes, layouts
+from qflux_hub.errors import DataError, NotFoundError, OutsideRootError, QfluxError
+from qflux_hub.naming import split_extension
+from qflux_hub.report import Finding, Progress, tally
+from qflux_hub.sample import Blob, Sample
+from qflux_hub.sniff import ImageFacts
+from qflux_hub.tree import FolderTree
+
+Source = str | os.PathLike[str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How a source is read and judged.
+
+    ``layout``: a layout's name, None to find out. ``columns``: role -> column of a table. ``splits``: only these.
+    ``follow_links``: links may lead out of the folder. ``decode``: decode every image fully, not only its header.
+    ``allow_empty_prompt``, ``skip_bad``, ``strict``: see the data rules.
+    """
+
+    layout: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    splits: Sequence[str] = ()
+    follow_links: bool = False
+    decode: bool = False
+    allow_empty_prompt: bool = False
+    skip_bad: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """A split at a glance. ``controls``: how many samples have how many; ``formats``: how many images of each."""
+
+    samples: int
+    controls: Mapping[int, int]
+    masks: int
+    targets: int
+    formats: Mapping[str, int]
+    bytes: int
+
+
+@dataclass(slots=True)
+class Scan:
+    """A dataset as qflux reads it: samples by split in source order, and what was found. ``bytes`` are of images."""
+
+    source: str
+    layout: str
+    splits: dict[str, list[Sample]]
+    findings: list[Finding]
+    left_out: dict[str, set[str]] = field(default_factory=dict)
+    facts: dict[str, ImageFacts] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples, split by split."""
+        for samples in self.splits.values():
+            yield from samples
+
+    def blobs(self) -> dict[str, Blob]:
+        """Every image once, by its name."""
+        return {blob.name: blob for sample in self.samples() for _, blob in sample.media()}
+
+    def counts(self) -> dict[str, int]:
+        """Samples, image files, their bytes, and findings by severity."""
+        blobs = self.blobs().values()
+        size = sum(blob.size for blob in blobs)
+        samples = sum(map(len, self.splits.values()))
+        return {"samples": samples, "files": len(blobs), "bytes": size, **tally(self.findings)}
+
+    def summary(self, split: str) -> SplitSummary:
+        """What a person wants to know of a split first."""
+        samples = self.splits[split]
+        media = [blob for sample in samples for _, blob in sample.media()]
+        return SplitSummary(
+            samples=len(samples),
+            controls=dict(sorted(Counter(len(sample.controls) for sample in samples).items())),
+            masks=sum(sample.mask is not None for sample in samples),
+            targets=sum(sample.target is not None for sample in samples),
+            formats=dict(Counter(split_extension(blob.name)[1].lstrip(".") for blob in media).most_common()),
+            bytes=sum(blob.size for blob in media),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "source": self.source,
+            "layout": self.layout,
+            "splits": {split: [_row(sample) for sample in samples] for split, samples in self.splits.items()},
+            "findings": [finding.to_dict() for finding in self.findings],
+            "counts": self.counts(),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "prompt": sample.prompt,
+        "controls": [blob.name for blob in sample.controls],
+        "mask": sample.mask.name if sample.mask else None,
+        "target": sample.target.name if sample.target else None,
+        "extra": dict(sample.extra),
+    }
+
+
+def scan_dataset(
+    source: Source,
+    *,
+    layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    splits: Sequence[str] = (),
+    follow_links: bool = False,
+    decode: bool = False,
+    progress: Progress | None = None,
+) -> Scan:
+    """What is there: samples, controls, masks, targets and prompts as qflux pairs them.
+
+    Opens prompts and tables but no image, unless ``decode``. Raises LayoutError when nothing can be read as a dataset.
+    """
+    options = ReadOptions(layout=layout, columns=columns or {}, splits=splits, follow_links=follow_links, decode=decode)
+    started = time.perf_counter()
+    scan = read_source(source, options, progress or Progress())
+    if decode:
+        look_at_images(scan, options, progress or Progress())
+    scan.seconds = time.perf_counter() - started
+    return scan
+
+
+def check_dataset(
+    source: Source,
+    *,
+    layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    splits: Sequence[str] = (),
+    follow_links: bool = False,
+    decode: bool = False,
+    allow_empty_prompt: bool = False,
+    progress: Progress | None = None,
+) -> Scan:
+    """A scan, and everything that can be found wrong with its samples and images. Reads every image once."""
+    options = ReadOptions(
+        layout=layout,
+        columns=columns or {},
+        splits=splits,
+        follow_links=follow_links,
+        decode=decode,
+        allow_empty_prompt=allow_empty_prompt,
+    )
+    progress = progress or Progress()
+    started = time.perf_counter()
+    scan = read_source(source, options, progress)
+    judge_samples(scan, options)
+    look_at_images(scan, options, progress)
+    hash_images(scan, progress)
+    scan.seconds = time.perf_counter() - started
+    return scan
+
+
+def read_source(source: Source, options: ReadOptions, progress: Progress) -> Scan:
+    """All samples of a source, with what its layout found. Opens no image."""
+    tree = FolderTree(source, follow_links=options.follow_links)
+    findings: list[Finding] = list(tree.findings)
+    match = layouts.detect(tree, options.layout, findings.append)
+    unknown = [split for split in options.splits if split not in match.splits]
+    if unknown:
+        raise NotFoundError(
+            f"{tree.name} has no split {' or '.join(map(repr, unknown))}.", hint=f"It has: {', '.join(match.splits)}."
+        )
+    scan = Scan(tree.name, match.layout.NAME, {}, findings)
+    with progress.task("Reading", None, "samples") as task:
+        for split in options.splits or match.splits:
+            samples = scan.splits[split] = []
+            for sample in match.layout.read(tree, split, options.columns, findings.append):
+                samples.append(sample)
+                task.advance()
+    return scan
+
+
+def judge_samples(scan: Scan, options: ReadOptions) -> None:
+    """Find what is wrong with the samples themselves."""
+    for sample in scan.samples():
+        scan.findings += checks.check_sample(sample, allow_empty_prompt=options.allow_empty_prompt)
+
+
+def look_at_images(scan: Scan, options: ReadOptions, progress: Progress) -> None:
+    """Find what is wrong with the images by their headers, or by decoding them; each file once, in ``scan.facts``."""
+    users = _users(scan)
+    with progress.task("Decoding" if options.decode else "Looking at", len(users), "images") as task:
+        blobs = list(scan.blobs().values())
+        for blob, facts in zip(
+            blobs, _map(lambda blob: checks.look_at(blob, decode=options.decode), blobs), strict=True
+        ):
+            scan.facts[blob.name] = facts
+            for sample in users[blob.name] if facts.problem else users[blob.name][:1]:
+                scan.findings += checks.check_image(blob, facts, sample)
+            task.advance()
+
+
+def hash_images(scan: Scan, progress: Progress) -> dict[str, bytes]:
+    """SHA-256 by blob name, from one pass over every image that has no problem yet; findings for damage and leaks."""
+    blobs = [blob for blob in scan.blobs().values() if scan.facts[blob.name].problem is None]
+    users = _users(scan)
+    hashes: dict[str, bytes] = {}
+    with progress.task("Hashing", sum(blob.size for blob in blobs)) as task:
+        results = _map(lambda blob: checks.fingerprint(blob, scan.facts[blob.name]), blobs)
+        for blob, (digest, why) in zip(blobs, results, strict=True):
+            if why:
+                scan.facts[blob.name] = ImageFacts(scan.facts[blob.name].format, problem="damaged-image", detail=why)
+                for sample in users[blob.name]:
+                    scan.findings += checks.check_image(blob, scan.facts[blob.name], sample)
+            else:
+                hashes[blob.name] = digest
+            task.advance(blob.size)
+    scan.findings += checks.check_splits(scan.samples(), hashes)
+    return hashes
+
+
+def leave_out_bad(scan: Scan, options: ReadOptions) -> None:
+    """With ``skip_bad``, take samples with errors of their own out of the scan; those errors become warnings."""
+    if not options.skip_bad:
+        return
+    bad: dict[str, set[str]] = {}
+    for number, finding in enumerate(scan.findings):
+        if finding.severity == "error" and finding.code in codes.SKIPPABLE and finding.sample:
+            split, name = finding.sample
+            bad.setdefault(split, set()).add(name)
+            message = f"{finding.message} The sample {name!r} is left out."
+            scan.findings[number] = replace(finding, severity="warning", message=message)
+    for split, names in bad.items():
+        scan.splits[split] = [sample for sample in scan.splits[split] if sample.id not in names]
+        scan.left_out.setdefault(split, set()).update(names)
+
+
+def stop_at_errors(scan: Scan, options: ReadOptions, then: str) -> None:
+    """Raise DataError, with all findings, when there is an error (or, with ``strict``, a warning)."""
+    counts = tally(scan.findings)
+    warnings = counts["warnings"] if options.strict else 0
+    if not counts["errors"] + warnings:
+        return
+    kinds = [
+        f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((counts["errors"], "error"), (warnings, "warning")) if n
+    ]
+    message = f"{scan.source} has {' and '.join(kinds)}; {then}."
+    unsafe = any(finding.code in codes.SAFETY and finding.severity == "error" for finding in scan.findings)
+    kind: type[QfluxError] = OutsideRootError if unsafe else DataError
+    skippable = any(f.severity == "error" and f.code in codes.SKIPPABLE for f in scan.findings)
+    hint = "Mend them, or leave out the samples that cannot be used with --skip-bad." if skippable else "Mend them."
+    raise kind(message, hint=f"{hint} `qflux check` lists them again.", report=scan)
+
+
+def _users(scan: Scan) -> dict[str, list[tuple[str, str]]]:
+    """Blob name -> the samples that use it."""
+    users: dict[str, list[tuple[str, str]]] = {}
+    for sample in scan.samples():
+        for _, blob in sample.media():
+            users.setdefault(blob.name, []).append((sample.split, sample.id))
+    return users
+
+
+def _map(job: Callable[[Blob], T], blobs: Iterable[Blob]) -> Iterator[T]:
+    """Results in order, from threads: hashing and decoding release the interpreter, and disks like company.
+
+    A few jobs are under way at a time, so that neither memory nor an interruption waits for all of them.
+    """
+    threads = min(8, (os.cpu_count() or 1) + 1)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        waiting: deque[Future[T]] = deque()
+        for blob in blobs:
+            waiting.append(pool.submit(job, blob))
+            if len(waiting) > 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
