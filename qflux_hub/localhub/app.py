@@ -1,0 +1,139 @@
+"""The application: finds the route of a request, answers it, and reports what went over the wire."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from qflux_hub.localhub import routes_files, routes_git, routes_repos, routes_talk, routes_xet
+from qflux_hub.localhub.exchange import BODY_BYTES, Call, error_answer
+from qflux_hub.localhub.problems import DamagedError, HttpError, no_repo
+from qflux_hub.localhub.services import Route, Services
+
+ROUTES: tuple[Route, ...] = (
+    *routes_files.ROUTES,
+    *routes_xet.ROUTES,
+    *routes_git.ROUTES,
+    *routes_talk.ROUTES,
+    *routes_repos.ROUTES,
+)
+
+_LOGGER = logging.getLogger(__name__)
+_ONE_SEGMENT = re.compile(
+    r"/api/(?:models|datasets|spaces)/[^/]+(?:/(?:revision|tree|commits|refs|paths-info|preupload|commit|branch|tag"
+    r"|discussions|settings|xet-(?:read|write)-token)(?:/.*)?)?|/(?:datasets/|spaces/)?[^/]+/(?:resolve|raw)/.+"
+)
+"""Paths that name a repo without its namespace. Such repos never exist here, and clients must be told just that."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLog:
+    """One finished request. ``path`` is without its query, which may hold signatures; sizes are of the bodies."""
+
+    method: str
+    path: str
+    status: int
+    bytes_received: int
+    bytes_sent: int
+    seconds: float
+
+    def __str__(self) -> str:
+        sizes = f"{self.bytes_received} in, {self.bytes_sent} out"
+        return f"{self.method} {self.path} {self.status} ({sizes}, {self.seconds * 1000:.0f} ms)"
+
+
+class App:
+    """The ASGI application over one open hub directory."""
+
+    def __init__(self, hub: Services, workers: ThreadPoolExecutor, log: Callable[[RequestLog], None] | None) -> None:
+        self._hub = hub
+        self._workers = workers
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        received = sent = 0
+        status = 499
+        request_id = _request_id(scope["headers"])
+
+        async def counting_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def counting_send(message: Message) -> None:
+            nonlocal sent, status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+            sent += len(message.get("body", b""))
+
+        try:
+            response = await self._answer(Request(scope, counting_receive))
+            await response(scope, counting_receive, counting_send)
+        finally:
+            if self._log is not None:
+                seconds = time.perf_counter() - started
+                self._log(RequestLog(scope["method"], scope["path"], status, received, sent, seconds))
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._route(request)
+        except HttpError as error:
+            return error_answer(error)
+        except DamagedError as error:
+            _LOGGER.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400 - not a bug
+            return error_answer(HttpError(500, f"Stored content is damaged: {error}. Run `qflux hub --fsck`"))
+        except Exception as error:
+            _LOGGER.exception("%s %s", request.method, request.url.path)
+            return error_answer(HttpError(500, f"Internal error: {type(error).__name__}"))
+
+    async def _route(self, request: Request) -> Response:
+        raw_path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        raw_path = raw_path.rstrip("/") or "/"
+        call = Call(request, raw_path, {}, self._hub.accounts.anonymous, self._workers)
+        for route in ROUTES:
+            params = route.match(request.method, raw_path)
+            if params is None:
+                continue
+            call.params, call.query = params, dict(request.query_params)
+            if not raw_path.startswith(("/xet/", "/xorb/", "/storage/", "/lfs/")):
+                call.caller = await call.run(self._hub.accounts.caller, _bearer(request))
+            if route.stream is not None:
+                return await route.stream(self._hub, call)
+            if request.method not in ("GET", "HEAD"):
+                body = bytearray()
+                await call.feed(body.extend, limit=BODY_BYTES)
+                call.body = bytes(body)
+            return await call.run(route.answer, self._hub, call)
+        if _ONE_SEGMENT.fullmatch(raw_path):
+            caller = await call.run(self._hub.accounts.caller, _bearer(request))
+            raise no_repo(caller.is_anonymous)
+        raise HttpError(404, f"This hub has no {request.method} {request.url.path}")
+
+
+def _bearer(request: Request) -> str | None:
+    header = request.headers.get("authorization", "")
+    kind, _, value = header.partition(" ")
+    return value.strip() if kind.lower() == "bearer" and value.strip() else None
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    given = dict(headers)
+    if given.get(b"x-request-id"):
+        return given[b"x-request-id"]
+    fresh = secrets.token_hex(8).encode()
+    trace = given.get(b"x-amzn-trace-id")
+    return b"Root=" + fresh + b";" + trace if trace else fresh

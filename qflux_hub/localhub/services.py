@@ -1,0 +1,121 @@
+"""Everything that a route may use, opened on one directory, and the table that leads from a path to a route."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from starlette.responses import Response
+
+from qflux_hub.localhub.accounts import Accounts, Signer
+from qflux_hub.localhub.commits import Committer
+from qflux_hub.localhub.db import Database
+from qflux_hub.localhub.exchange import Call
+from qflux_hub.localhub.files import ContentFiles
+from qflux_hub.localhub.lfs import LargeFiles
+from qflux_hub.localhub.store import Repo, Store
+from qflux_hub.localhub.trees import Trees
+from qflux_hub.localhub.xet import XetStore
+
+
+class Services:
+    """One open hub directory. Any number of processes may have it open at once."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory = directory
+        self.db = Database(directory / "hub.sqlite")
+        self.files = ContentFiles(directory, self.db)
+        self.accounts = Accounts(self.db)
+        self.signer = Signer(bytes.fromhex(self.setting("secret", secrets.token_hex(32))))
+        self.store = Store(self.db)
+        self.trees = Trees(self.db)
+        self.xet = XetStore(self.db, self.files)
+        self.large = LargeFiles(self.db, self.files, self.xet)
+        self.committer = Committer(self.db, self.store, self.trees, self.large)
+
+    def setting(self, key: str, default: str) -> str:
+        """A value that the directory keeps; ``default`` is kept when there is none yet."""
+        with self.db.write() as db:
+            db.execute("INSERT OR IGNORE INTO setting VALUES (?, ?)", (key, default))
+            return str(db.execute("SELECT value FROM setting WHERE key = ?", (key,)).fetchone()["value"])
+
+    def repo(self, call: Call, *, write: str = "") -> Repo:
+        """The repo that the path names, visible to the caller, and writable for it when ``write`` names an action."""
+        repo = self.store.find(call.params["type"], call.params["repo"], call.caller)
+        if write:
+            call.caller.require_write(repo.namespace, write)
+        return repo
+
+    def close(self) -> None:
+        """Close the database. No thread may be using it."""
+        self.db.close()
+
+
+Handler = Callable[[Services, Call], Response]
+StreamHandler = Callable[[Services, Call], Awaitable[Response]]
+
+_FIELDS = {
+    "type": r"(?P<type>models|datasets|spaces)",
+    "kind": r"(?P<kind>(?:datasets/|spaces/)?)",
+    "repo": r"(?P<repo>[^/]+/[^/]+)",
+    "rev": r"(?P<rev>refs/(?:heads|tags|pr|convert)/[^/]+|[^/]+)",
+    "path": r"(?P<path>.+)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and a path pattern, and what answers them.
+
+    ``{type}`` is models, datasets or spaces, ``{kind}`` the optional prefix of pages, ``{repo}`` two segments,
+    ``{rev}`` a revision, ``{path}`` the rest; any other name is one segment. Patterns match the raw path, because a
+    revision may hold an encoded slash. Synchronous handlers run on a worker thread with the body read; asynchronous
+    ones stream it.
+    """
+
+    method: str
+    pattern: re.Pattern[str]
+    handler: Handler | None = None
+    stream: StreamHandler | None = None
+
+    def answer(self, hub: Services, call: Call) -> Response:
+        """Run the synchronous handler."""
+        if self.handler is None:
+            raise TypeError(f"{self.pattern.pattern} streams its body")
+        return self.handler(hub, call)
+
+    def match(self, method: str, raw_path: str) -> dict[str, str] | None:
+        """The decoded parts of a path that this route answers."""
+        if method != self.method and not (method == "HEAD" and self.method == "GET"):
+            return None
+        found = self.pattern.fullmatch(raw_path)
+        if found is None:
+            return None
+        params = {key: unquote(value or "") for key, value in found.groupdict().items()}
+        if "type" in params:
+            params["type"] = params["type"].removesuffix("s")
+        if "kind" in params:
+            params["type"] = params.pop("kind").removesuffix("s/") or "model"
+        return params
+
+
+def route(method_and_pattern: str, handler: Handler) -> Route:
+    """``"GET /api/{type}/{repo}/refs"`` and the function that answers it on a worker thread."""
+    method, _, pattern = method_and_pattern.partition(" ")
+    return Route(method, _compile(pattern), handler=handler)
+
+
+def streaming_route(method_and_pattern: str, handler: StreamHandler) -> Route:
+    """The same for a function that takes the body as a stream."""
+    method, _, pattern = method_and_pattern.partition(" ")
+    return Route(method, _compile(pattern), stream=handler)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    text = re.escape(pattern).replace(r"\{", "{").replace(r"\}", "}")
+    return re.compile(re.sub(r"\{(\w+)\}", lambda name: _FIELDS.get(name[1], f"(?P<{name[1]}>[^/]+)"), text))
