@@ -19,8 +19,8 @@ PROMPT_EXTENSION = ".txt"
 
 Role = Literal["main", "control", "mask", "bad-number", "legacy", "other"]
 
-_CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>\d+)", re.DOTALL)
-_LEGACY = re.compile(r"(?P<base>.+)_(?P<number>\d+)", re.DOTALL)
+_CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>[0-9]+)", re.DOTALL)
+_LEGACY = re.compile(r"(?P<base>.+)_(?P<number>[0-9]+)", re.DOTALL)
 _MASK = "_mask"
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _LITTER = ("thumbs.db", "desktop.ini")

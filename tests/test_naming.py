@@ -125,6 +125,12 @@ def test_near_misses_differ_by_case_separators_or_unicode_form():
     assert fold("photo_1") != fold("photo_2")
 
 
+@pytest.mark.parametrize("digits", ["\u0661", "\u0660", "\uff11", "\u00b2"])
+def test_digits_of_other_scripts_are_no_numbers(digits):
+    assert parse(f"cat_control_{digits}", {"cat"}).role == "other"
+    assert parse(f"cat_{digits}", {"cat"}).role == "other"
+
+
 @given(st.text(min_size=1), st.integers(1, 10**30))
 @example("a_control_1", 1)
 @example("a_mask", 2)
