@@ -252,6 +252,12 @@ TOKENS_DIFFER = _code(
     """The first of HF_TOKEN, HUGGINGFACE_HUB_TOKEN and HUGGING_FACE_HUB_TOKEN is used. Other tools may take
     another.""",
 )
+BROKEN_INDEX = _code(
+    "broken-index",
+    "warning",
+    "The index on the Hub cannot be read.",
+    """It is written anew from the source; until then no shard counts as unchanged.""",
+)
 DOT_IN_REPO_NAME = _code(
     "dot-in-repo-name",
     "warning",

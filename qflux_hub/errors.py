@@ -20,7 +20,7 @@ line ends with, so scripts can tell the kinds apart::
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class QfluxError(Exception):
@@ -64,9 +64,15 @@ class AuthError(QfluxError):
 
 
 class NotFoundError(QfluxError):
-    """A repo, revision, split or file does not exist, or is not visible with this token."""
+    """A repo, revision, split or file does not exist, or is not visible with this token. ``what`` says which."""
 
     code = 4
+
+    def __init__(
+        self, message: str, *, hint: str = "", report: Any = None, what: Literal["repo", "revision", "file"] = "file"
+    ) -> None:
+        super().__init__(message, hint=hint, report=report)
+        self.what = what
 
 
 class HubError(QfluxError):

@@ -252,6 +252,12 @@ class Hub:
         }
         return RepoState(info.sha or "", bool(info.private), files)
 
+    def has_tag(self, repo_id: str, tag: str, repo_type: RepoType = "dataset") -> bool:
+        """Whether the repo has a tag of this name."""
+        with self._translated(repo_id):
+            refs = self.api.list_repo_refs(repo_id, repo_type=repo_type)
+        return any(ref.name == tag for ref in refs.tags)
+
     def read(
         self,
         repo_id: str,
@@ -416,7 +422,8 @@ class Hub:
                 hint=f"Ask for access on {self.url(what)}, then use that account's token.",
             )
         if isinstance(error, RevisionNotFoundError):
-            return NotFoundError(f"{what} has no revision {revision!r}.", hint="A branch, a tag or a commit id.")
+            hint = "It is a branch, a tag or a commit id."
+            return NotFoundError(f"{what} has no revision {revision!r}.", hint=hint, what="revision")
         if isinstance(error, EntryNotFoundError):
             return NotFoundError(f"{what}: {said or 'no such file'}.")
         if status == 401 and self.token:
@@ -430,6 +437,7 @@ class Hub:
             return NotFoundError(
                 f"There is no {what} on {self.endpoint}, or it is private and this account may not see it.",
                 hint="Check the spelling, and which account the token belongs to.",
+                what="repo",
             )
         if status == 403:
             return AuthError(f"{token or 'This access'} is not allowed to do this: {said or what}.")

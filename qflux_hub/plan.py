@@ -1,0 +1,257 @@
+"""What an upload will do, worked out before anything is written or sent.
+
+Pure: takes the samples with the hashes of their images, and what the Hub has; gives the shards to keep, to write and
+to delete. A dry run prints exactly the plan that a real run executes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qflux_hub import index, pack, shards
+from qflux_hub.errors import RefusedError
+from qflux_hub.index import Entry, Index, Media, ShardRecord
+from qflux_hub.sample import Blob, Sample
+from qflux_hub.sniff import ImageFacts
+
+Action = Literal["add", "update", "delete", "keep"]
+
+_OURS = re.compile(r"[a-z0-9._-]{1,40}-[0-9a-f]{8}\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One file of the repo and what becomes of it. ``size`` in bytes, None when it is known only once written."""
+
+    path: str
+    action: Action
+    reason: str
+    size: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The operation as ``--json`` prints it."""
+        return {"path": self.path, "action": self.action, "reason": self.reason, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard of the dataset as it will be. ``record`` is known when it is on the Hub already and stays."""
+
+    path: str
+    digest: str
+    samples: tuple[Sample, ...]
+    entries: tuple[Entry, ...]
+    record: ShardRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many samples of a split differ from those on the Hub, by id and content."""
+
+    samples: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts as ``--json`` prints them."""
+        return {
+            "samples": self.samples,
+            "added": self.added,
+            "changed": self.changed,
+            "removed": self.removed,
+            "unchanged": self.unchanged,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """One split: its shards in id order, what changes, and whether its index has to be written."""
+
+    name: str
+    shards: tuple[Shard, ...]
+    changes: Changes
+    index_action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The dataset on the Hub as an upload sees it. ``files``: path -> (size, SHA-256 in hex or None)."""
+
+    files: Mapping[str, tuple[int, str | None]]
+    indexes: Mapping[str, Index]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything an upload will do to the data. ``target`` is T; ``extra`` the text columns beside ours."""
+
+    target: int
+    extra: tuple[str, ...]
+    splits: tuple[SplitPlan, ...]
+    deletions: tuple[Operation, ...]
+
+    @property
+    def to_write(self) -> list[Shard]:
+        """The shards that are not on the Hub yet."""
+        return [shard for split in self.splits for shard in split.shards if shard.record is None]
+
+    def operations(self, remote: Remote) -> Iterator[Operation]:
+        """One per data file, split by split."""
+        for split in self.splits:
+            for shard in split.shards:
+                yield _shard_operation(shard, remote)
+            path = index.path(split.name)
+            size = remote.files[path][0] if split.index_action == "keep" else None
+            yield Operation(path, split.index_action, "index of the split", size)
+        yield from self.deletions
+
+
+def entries(
+    samples: Sequence[Sample], facts: Mapping[str, ImageFacts], hashes: Mapping[str, bytes]
+) -> list[tuple[Sample, Entry]]:
+    """Samples with their index rows, sorted by the bytes of their ids; ``order`` remembers the source's order."""
+
+    def media(role: str, blob: Blob) -> Media:
+        known = facts[blob.name]
+        return Media(role, blob.name, hashes[blob.name], blob.size, known.width, known.height)
+
+    rows = [
+        (sample, index.entry(sample, order, (media(role, blob) for role, blob in sample.media())))
+        for order, sample in enumerate(samples)
+    ]
+    return sorted(rows, key=lambda row: row[1].id.encode())
+
+
+def make(
+    rows: Mapping[str, Sequence[tuple[Sample, Entry]]],
+    remote: Remote,
+    *,
+    shard_size: int | None,
+    prune: Collection[str] = (),
+    foreign: Mapping[str, Sequence[str]],
+    mirror: bool = False,
+) -> Plan:
+    """The plan that makes the splits in ``rows`` equal to the source.
+
+    ``shard_size`` is an explicit wish for T; otherwise the dataset keeps the T it has. ``prune`` are splits to delete
+    as a whole, ``foreign`` the data files of a split that something else wrote: they are an error unless ``mirror``,
+    which deletes them. Raises RefusedError.
+    """
+    extra = tuple(sorted({name for split in rows.values() for sample, _ in split for name in sample.extra}))
+    total = sum(pack.encoded_size(sample) for split in rows.values() for sample, _ in split)
+    known = [one.target for one in remote.indexes.values()]
+    target = shards.target_size(total, shard_size or max(known, default=shards.DEFAULT_TARGET))
+    splits = tuple(_plan_split(name, split, remote, target, extra) for name, split in rows.items())
+    in_the_way = {name: paths for name in rows if (paths := foreign.get(name, ()))}
+    if in_the_way and not mirror:
+        name, paths = next(iter(in_the_way.items()))
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise RefusedError(
+            f"The split {name!r} on the Hub lies in files that qflux did not write: {paths[0]}{more}.",
+            hint="--mirror replaces them by this source; they stay in the repo's history.",
+        )
+    return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way)))
+
+
+def _plan_split(
+    name: str, rows: Sequence[tuple[Sample, Entry]], remote: Remote, target: int, extra: tuple[str, ...]
+) -> SplitPlan:
+    known = remote.indexes.get(name)
+    ids = [entry.id for _, entry in rows]
+    sizes = [pack.encoded_size(sample) for sample, _ in rows]
+    planned = []
+    for piece in shards.cut(ids, sizes, shards.shard_window(target)):
+        part = rows[piece.start : piece.stop]
+        path = shard_path(name, part[0][1].id)
+        digest = index.digest((entry for _, entry in part), target, extra, pack.LAYOUT_VERSION)
+        record = known.shards.get(path) if known else None
+        stays = record is not None and record.digest == digest and _is_there(path, record, remote)
+        found = tuple(_with_places(known, [entry for _, entry in part])) if known and stays else None
+        planned.append(
+            Shard(
+                path,
+                digest,
+                tuple(sample for sample, _ in part),
+                found or tuple(entry for _, entry in part),
+                record if stays else None,
+            )
+        )
+    return SplitPlan(name, tuple(planned), _changes(rows, known), _index_action(name, planned, known, remote))
+
+
+def _is_there(path: str, record: ShardRecord, remote: Remote) -> bool:
+    """The index's word for a shard counts only when the Hub lists that very file."""
+    return remote.files.get(path) == (record.size, record.sha256)
+
+
+def _with_places(known: Index, rows: Sequence[Entry]) -> Iterator[Entry]:
+    """Rows of a shard that stays, with the places of their images taken from the index."""
+    places = {entry.id: entry for entry in known.entries}
+    for row in rows:
+        there = places[row.id]
+        yield index.placed(row, there.shard, [media.offset for media in there.media])
+
+
+def _changes(rows: Sequence[tuple[Sample, Entry]], known: Index | None) -> Changes:
+    before = {entry.id: entry.content for entry in known.entries} if known else {}
+    now = {entry.id: entry.content for _, entry in rows}
+    unchanged = sum(before.get(name) == content for name, content in now.items())
+    both = len(before.keys() & now.keys())
+    return Changes(len(now), len(now) - both, both - unchanged, len(before) - both, unchanged)
+
+
+def _index_action(name: str, planned: Sequence[Shard], known: Index | None, remote: Remote) -> Action:
+    if index.path(name) not in remote.files:
+        return "add"
+    if known is None or any(shard.record is None for shard in planned):
+        return "update"
+    now = [entry for shard in planned for entry in shard.entries]
+    return "keep" if now == list(known.entries) and len(planned) == len(known.shards) else "update"
+
+
+def _deletions(
+    splits: Sequence[SplitPlan], remote: Remote, prune: Collection[str], foreign: Mapping[str, Sequence[str]]
+) -> Iterator[Operation]:
+    for split in splits:
+        planned = {shard.path for shard in split.shards}
+        for path in sorted(remote.files):
+            if split_of(path) == split.name and is_ours(path) and path not in planned:
+                yield Operation(path, "delete", "its samples moved or are gone", remote.files[path][0])
+        for path in foreign.get(split.name, ()):
+            yield Operation(path, "delete", "replaced by this source", remote.files[path][0])
+    for name in sorted(prune):
+        for path in sorted(remote.files):
+            if split_of(path) == name or path == index.path(name):
+                yield Operation(path, "delete", f"the source has no split {name!r}", remote.files[path][0])
+
+
+def _shard_operation(shard: Shard, remote: Remote) -> Operation:
+    if shard.record:
+        return Operation(shard.path, "keep", f"{len(shard.samples):,} samples unchanged", shard.record.size)
+    size = sum(map(pack.encoded_size, shard.samples))
+    if shard.path in remote.files:
+        return Operation(shard.path, "update", f"{len(shard.samples):,} samples, some changed", size)
+    return Operation(shard.path, "add", f"{len(shard.samples):,} samples", size)
+
+
+def shard_path(split: str, first_id: str) -> str:
+    """``data/<split>/<slug>-<8 hex>.parquet``: it says where the shard begins, and never its number or their count."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", first_id.lower()).strip("-.")[:40] or "x"
+    return f"data/{split}/{slug}-{hashlib.sha256(first_id.encode()).hexdigest()[:8]}.parquet"
+
+
+def split_of(path: str) -> str | None:
+    """The split whose folder holds the data file at ``path``; None for any other file."""
+    parts = path.split("/")
+    return parts[1] if len(parts) == 3 and parts[0] == "data" and path.endswith(".parquet") else None
+
+
+def is_ours(path: str) -> bool:
+    """Has a name that ``shard_path`` gives; a shard whose index was lost is known by it."""
+    return _OURS.fullmatch(path.rpartition("/")[2]) is not None

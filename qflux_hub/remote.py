@@ -1,0 +1,133 @@
+"""A dataset on the Hub as an upload finds it: its files, its indexes, its card, and its samples as references.
+
+Only what is asked for is fetched; images are references to byte ranges.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow.parquet as pq
+
+from qflux_hub import cards, codes, index
+from qflux_hub.errors import NotFoundError, VerificationError
+from qflux_hub.hub import Hub, RepoState
+from qflux_hub.index import Entry, Index
+from qflux_hub.plan import Remote, is_ours, split_of
+from qflux_hub.report import Found
+from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The repo at the commit that a plan is based on; ``state`` is None when there is no such repo."""
+
+    state: RepoState | None
+    remote: Remote
+    card: str | None
+    described: cards.CardFacts
+
+    @property
+    def commit(self) -> str | None:
+        """The commit, None for a repo that has none."""
+        return self.state.commit if self.state else None
+
+    def foreign(self, split: str) -> list[str]:
+        """Data files of ``split`` that something else wrote: those its card names, or that lie where ours would."""
+        patterns = (self.described.files or {}).get(split, (f"data/{split}-*", f"data/{split}.*"))
+        return [
+            path
+            for path in sorted(self.remote.files)
+            if not (split_of(path) == split and is_ours(path))
+            and (split_of(path) == split or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
+        ]
+
+    def splits(self) -> set[str]:
+        """Every split that the repo has: described by its card, indexed, or lying where ours would."""
+        found = {index.split_of(path) or split_of(path) for path in self.remote.files}
+        return {split for split in found if split} | set(self.described.files or ())
+
+
+EMPTY = Head(None, Remote({}, {}), None, cards.CardFacts())
+
+
+def read(
+    hub: Hub, repo_id: str, revision: str | None, splits: Sequence[str], found: Found, *, card: bool = True
+) -> Head:
+    """The head of ``revision``, with the indexes of ``splits`` that can be read; without ``card``, the card is not.
+
+    One request for the listing, one per index, one for the card. A branch that does not exist yet begins where main
+    is. Raises AuthError, FormatError, HubError; DataError for a card that cannot be read.
+    """
+    try:
+        state = hub.state(repo_id, revision)
+    except NotFoundError as missing:
+        if missing.what == "repo":
+            return EMPTY
+        state = hub.state(repo_id)
+    indexes = {}
+    for split in splits:
+        path = index.path(split)
+        if path in state.files:
+            try:
+                indexes[split] = index.read(hub.read(repo_id, path, state.commit), path)
+            except VerificationError as error:
+                found(codes.BROKEN_INDEX(path, f"{error.message} It is written anew."))
+    text = None
+    if card and CARD in state.files:
+        text = hub.read(repo_id, CARD, state.commit).decode()
+    files = {file.path: (file.size, file.sha256) for file in state.files.values()}
+    return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts())
+
+
+def samples(
+    hub: Hub, repo_id: str, commit: str, split: str, known: Index, rows: Sequence[Entry]
+) -> Iterator[tuple[Sample, Entry]]:
+    """The samples of ``rows``, their texts read from the shards' text columns and their images as byte ranges."""
+    wanted = {row.id: row for row in rows}
+    for shard in sorted({row.shard for row in rows}):
+        with hub.file_system.open(f"datasets/{repo_id}@{commit}/{shard}", cache_type="none") as file:
+            table = pq.ParquetFile(file).read(columns=["id", "prompt", *known.extra])
+        for texts in table.to_pylist():
+            row = wanted.get(texts.pop("id"))
+            if row is None:
+                continue
+            blobs = [
+                (m.role, Blob(m.name, m.size, Span(hub, repo_id, commit, shard, m.offset, m.size))) for m in row.media
+            ]
+            by_role = {role: [blob for name, blob in blobs if name == role] for role in (TARGET, CONTROLS, MASK)}
+            sample = Sample(
+                id=row.id,
+                split=split,
+                prompt=texts.pop("prompt"),
+                controls=tuple(by_role[CONTROLS]),
+                mask=next(iter(by_role[MASK]), None),
+                target=next(iter(by_role[TARGET]), None),
+                extra=texts,
+                origin=shard,
+            )
+            yield sample, row
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Opens one image inside a shard on the Hub, by a range read."""
+
+    hub: Hub
+    repo_id: str
+    commit: str
+    shard: str
+    offset: int
+    length: int
+
+    def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
+        """The image's bytes, in memory."""
+        return io.BytesIO(
+            self.hub.read(self.repo_id, self.shard, self.commit, (self.offset, self.offset + self.length))
+        )

@@ -1,0 +1,503 @@
+"""Upload a dataset: check it, plan, send what is new, make it visible in one commit, and look whether it is there.
+
+    scan -> check -> plan -> (dry run ends) -> pack and send changed shards -> one commit -> verify
+
+Errors in the data stop before the first request, or before anything is sent. Every shard is packed straight into its
+upload; nothing is kept on disk. Nothing is visible before the commit, which names the commit it was planned on: when
+someone else was faster, the plan is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from qflux_hub import __version__, cards, codes, index, pack, plan, remote, source
+from qflux_hub.errors import (
+    ConflictError,
+    HubError,
+    RefusedError,
+    UsageError,
+    VerificationError,
+    VisibilityError,
+)
+from qflux_hub.hub import Add, Commit, Hub, RepoState, Sent, Stream, check_repo_id, open_hub
+from qflux_hub.index import Entry, Index, ShardRecord
+from qflux_hub.naming import split_extension
+from qflux_hub.plan import Action, Operation, Plan, Shard
+from qflux_hub.remote import Head
+from qflux_hub.report import Finding, Progress
+from qflux_hub.sample import Sample
+from qflux_hub.source import ReadOptions, Scan
+
+CONFLICTS = 3
+"""How often a plan is made anew because someone else committed first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOptions(ReadOptions):
+    """What an upload does beside reading: see ``upload_dataset``."""
+
+    private: bool | None = None
+    revision: str | None = None
+    commit_message: str | None = None
+    create_pr: bool = False
+    tag: str | None = None
+    dry_run: bool = False
+    shard_size: int | None = None
+    prune_splits: bool = False
+    mirror: bool = False
+    keep_visibility: bool = False
+    workers: int = 1
+    card: bool = True
+
+
+@dataclass(slots=True)
+class UploadReport:
+    """What an upload did, or with ``dry_run`` would do.
+
+    ``bytes``: "source", of its images; "read" from files; "packed" into shards; "sent" as new to the Hub.
+    """
+
+    repo_id: str
+    url: str
+    revision: str
+    commit: str | None
+    changed: bool
+    dry_run: bool
+    private: bool
+    splits: Mapping[str, plan.Changes]
+    operations: Sequence[Operation]
+    bytes: Mapping[str, int]
+    findings: Sequence[Finding]
+    counts: Mapping[str, int]
+    commit_url: str | None = None
+    pull_request: str | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "repo_id": self.repo_id,
+            "url": self.url,
+            "revision": self.revision,
+            "commit": self.commit,
+            "changed": self.changed,
+            "dry_run": self.dry_run,
+            "private": self.private,
+            "splits": {name: changes.to_dict() for name, changes in self.splits.items()},
+            "operations": [operation.to_dict() for operation in self.operations],
+            "bytes": dict(self.bytes),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "counts": dict(self.counts),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def upload_dataset(
+    source: source.Source,
+    repo_id: str,
+    private: bool | None = None,
+    *,
+    layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    splits: Sequence[str] = (),
+    follow_links: bool = False,
+    decode: bool = False,
+    hub: Any = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+    tag: str | None = None,
+    dry_run: bool = False,
+    shard_size: int | None = None,
+    skip_bad: bool = False,
+    allow_empty_prompt: bool = False,
+    strict: bool = False,
+    prune_splits: bool = False,
+    mirror: bool = False,
+    keep_visibility: bool = False,
+    workers: int = 1,
+    card: bool = True,
+    progress: Progress | None = None,
+) -> UploadReport:
+    """Make the splits of the dataset repo ``repo_id`` equal to ``source``, in one commit.
+
+    ``private``: None creates a private repo and leaves an existing one as it is; True and False are wishes, and an
+    existing repo that differs is refused unless ``keep_visibility``. ``shard_size``: bytes that a shard aims at; a
+    dataset keeps the size it was first uploaded with. ``skip_bad`` leaves out samples whose files cannot be used,
+    keeping their older version on the Hub. ``strict`` makes warnings errors. ``prune_splits`` deletes splits that the
+    source does not have, ``mirror`` data that something else wrote. ``workers``: shards under way at once; each holds
+    two row groups (up to 200 MB) in memory.
+
+    Returns the report; ``changed`` is False when there was nothing to do, and then nothing was written. Raises
+    DataError with all findings, AuthError, NotFoundError, VisibilityError, ConflictError, HubError,
+    VerificationError; when it raises, the repo shows what it showed before.
+    """
+    options = UploadOptions(
+        layout=layout,
+        columns=columns or {},
+        splits=splits,
+        follow_links=follow_links,
+        decode=decode,
+        private=private,
+        revision=revision,
+        commit_message=commit_message,
+        create_pr=create_pr,
+        tag=tag,
+        dry_run=dry_run,
+        shard_size=shard_size,
+        skip_bad=skip_bad,
+        allow_empty_prompt=allow_empty_prompt,
+        strict=strict,
+        prune_splits=prune_splits,
+        mirror=mirror,
+        keep_visibility=keep_visibility,
+        workers=workers,
+        card=card,
+    )
+    if workers < 1 or (shard_size is not None and shard_size < 1):
+        raise UsageError("workers and shard_size are at least 1.")
+    return _Upload(check_repo_id(repo_id), options, progress or Progress()).run(source, hub, token)
+
+
+Rows = dict[str, list[tuple[Sample, Entry]]]
+Send = Callable[[str, Callable[[Stream], object]], Sent]
+
+
+@dataclass(slots=True)
+class _Upload:
+    """One run. ``done`` remembers what was sent, by digest, so that a plan made anew sends nothing twice."""
+
+    repo_id: str
+    options: UploadOptions
+    progress: Progress
+    done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=lambda: {"source": 0, "read": 0, "packed": 0, "sent": 0})
+
+    def run(self, where: source.Source, hub: Any, token: str | None) -> UploadReport:
+        started = time.perf_counter()
+        scan = source.read_source(where, self.options, self.progress)
+        if "." in self.repo_id.split("/")[1]:
+            message = f"{self.repo_id}: some trainers take a name with a dot for a local file."
+            scan.findings.append(codes.DOT_IN_REPO_NAME(self.repo_id, message))
+        source.judge_samples(scan, self.options)
+        source.look_at_images(scan, self.options, self.progress)
+        self._stop_at_errors(scan)
+        with open_hub(hub, token) as connected:
+            scan.findings += connected.findings
+            connected.require_write(self.repo_id)
+            head = self._head(connected, scan)
+            hashes = source.hash_images(scan, self.progress)
+            self._stop_at_errors(scan)
+            self.moved["source"] = self.moved["read"] = scan.counts()["bytes"]
+            report = self._sync(connected, scan, hashes, head)
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def _stop_at_errors(self, scan: Scan) -> None:
+        source.leave_out_bad(scan, self.options)
+        source.stop_at_errors(scan, self.options, "nothing was sent")
+
+    def _head(self, hub: Hub, scan: Scan) -> Head:
+        """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError."""
+        splits, card = list(scan.splits), self.options.card
+        head = remote.read(hub, self.repo_id, self.options.revision, splits, scan.findings.append, card=card)
+        wish, state = self.options.private, head.state
+        if state and wish is not None and wish != state.private and not self.options.keep_visibility:
+            now, wanted = ("private", "public") if state.private else ("public", "private")
+            raise VisibilityError(
+                f"{self.repo_id} is {now}, but {wanted} was asked for; nothing was sent.",
+                hint="Change it in the repo's settings, or upload to it as it is with --keep-visibility.",
+            )
+        if state and self.options.tag and hub.has_tag(self.repo_id, self.options.tag):
+            raise RefusedError(
+                f"{self.repo_id} has a tag {self.options.tag!r} already; nothing was sent.",
+                hint="Tags stay where they are; choose another name.",
+            )
+        return head
+
+    def _sync(self, hub: Hub, scan: Scan, hashes: Mapping[str, bytes], head: Head) -> UploadReport:
+        for _ in range(CONFLICTS):
+            planned = self._plan(hub, scan, hashes, head)
+            operations = [*planned.operations(head.remote), *self._card_operation(planned, head)]
+            if self.options.dry_run or all(operation.action == "keep" for operation in operations):
+                return self._report(hub, scan, head, planned, operations, None)
+            self._prepare(hub, head)
+            self._send_shards(hub, planned)
+            adds = self._additions(hub, planned, head)
+            try:
+                commit = self._commit(hub, planned, adds, head)
+            except ConflictError:
+                head = self._after_conflict(hub, scan, head)
+                continue
+            self._verify(hub, commit.oid, planned, adds)
+            if self.options.tag:
+                hub.create_tag(self.repo_id, self.options.tag, commit.oid)
+            return self._report(hub, scan, head, planned, operations, commit)
+        raise ConflictError(
+            f"{self.repo_id} changed {CONFLICTS} times while this upload was ready to commit; nothing was published.",
+            hint="Run the same command again; what was sent already is not sent again.",
+        )
+
+    # --- plan -------------------------------------------------------------------------------------------------
+
+    def _plan(self, hub: Hub, scan: Scan, hashes: Mapping[str, bytes], head: Head) -> Plan:
+        rows = {split: plan.entries(samples, scan.facts, hashes) for split, samples in scan.splits.items()}
+        for split, kept in self._older_versions(hub, scan, head).items():
+            rows[split] = sorted([*rows[split], *kept], key=lambda row: row[1].id.encode())
+        return plan.make(
+            rows,
+            head.remote,
+            shard_size=self.options.shard_size,
+            prune=head.splits() - scan.splits.keys() if self.options.prune_splits else (),
+            foreign={split: head.foreign(split) for split in head.splits()},
+            mirror=self.options.mirror,
+        )
+
+    def _older_versions(self, hub: Hub, scan: Scan, head: Head) -> Rows:
+        """Samples that were left out now but are on the Hub from before, to stay as they are there."""
+        kept: Rows = {}
+        for split, names in scan.left_out.items():
+            known = head.remote.indexes.get(split)
+            rows = [entry for entry in known.entries if entry.id in names] if known else []
+            if rows and known and head.commit:
+                kept[split] = list(remote.samples(hub, self.repo_id, head.commit, split, known, rows))
+        return kept
+
+    def _card_operation(self, planned: Plan, head: Head) -> Iterator[Operation]:
+        """What becomes of the card. Its numbers are known before packing only when no shard is written."""
+        if not self.options.card:
+            return
+        action: Action = "add" if head.card is None else "update"
+        size = None
+        if not planned.to_write:
+            text = self._card(planned, head)
+            action, size = ("keep" if text == head.card else action), len(text.encode())
+        yield Operation(remote.CARD, action, "dataset card", size)
+
+    # --- do ---------------------------------------------------------------------------------------------------
+
+    def _prepare(self, hub: Hub, head: Head) -> None:
+        """What must exist before content can be sent."""
+        if head.state is None:
+            hub.create_repo(self.repo_id, private=self.options.private is not False)
+        if self.options.revision and not self.options.revision.startswith("refs/"):
+            hub.create_branch(self.repo_id, self.options.revision)
+
+    def _send_shards(self, hub: Hub, planned: Plan) -> None:
+        """Pack and send every shard that is not on the Hub, ``workers`` at a time."""
+        missing = [shard for shard in planned.to_write if shard.digest not in self.done]
+        total = sum(blob.size for shard in missing for sample in shard.samples for _, blob in sample.media())
+        with (
+            self.progress.task("Sending", total) as task,
+            ThreadPoolExecutor(max_workers=self.options.workers) as pool,
+        ):
+            send = self._sender(hub)
+            under_way = [pool.submit(send_shard, send, shard, planned.extra, task.advance) for shard in missing]
+            try:
+                for sent in as_completed(under_way):
+                    digest, record, rows, new_bytes = sent.result()
+                    self.done[digest] = record, rows
+                    self.moved["packed"] += record.size
+                    self.moved["sent"] += new_bytes
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        self.moved["read"] += total
+
+    def _sender(self, hub: Hub) -> Send:
+        return partial(hub.send, self.repo_id, revision=self.options.revision, create_pr=self.options.create_pr)
+
+    def _additions(self, hub: Hub, planned: Plan, head: Head) -> list[Add]:
+        """The files of the commit: shards, indexes (sent here) and the card."""
+        adds = []
+        for shard in planned.to_write:
+            record, _ = self.done[shard.digest]
+            adds.append(Add(shard.path, record.size, record.sha256))
+        for split in planned.splits:
+            if split.index_action != "keep":
+                data = index.write(self._index(planned, split))
+                sent = self._sender(hub)(index.path(split.name), _writer(data))
+                self.moved["sent"] += sent.new_bytes
+                adds.append(Add(index.path(split.name), sent.size, sent.sha256))
+        if self.options.card:
+            text = self._card(planned, head).encode()
+            if head.card is None or text != head.card.encode():
+                adds.append(Add(remote.CARD, len(text), content=text))
+        return adds
+
+    def _index(self, planned: Plan, split: plan.SplitPlan) -> Index:
+        """The index of a split whose shards are all on the Hub."""
+        records: dict[str, ShardRecord] = {}
+        rows: list[Entry] = []
+        for shard in split.shards:
+            record, entries = (shard.record, shard.entries) if shard.record else self.done[shard.digest]
+            records[shard.path] = record
+            rows += entries
+        return Index(planned.target, planned.extra, records, tuple(rows))
+
+    def _card(self, planned: Plan, head: Head) -> str:
+        """The card for the splits as they will be. Raises DataError for a card that cannot be merged into."""
+        facts = []
+        for split in planned.splits:
+            known, samples = self._index(planned, split), [sample for shard in split.shards for sample in shard.samples]
+            controls = [len(sample.controls) for sample in samples]
+            formats = Counter(split_extension(blob.name)[1].lstrip(".") for s in samples for _, blob in s.media())
+            facts.append(
+                cards.SplitFacts(
+                    split.name,
+                    samples=len(samples),
+                    bytes=sum(record.size for record in known.shards.values()),
+                    files=f"data/{split.name}/*.parquet",
+                    controls=(min(controls), max(controls)),
+                    masks=sum(sample.mask is not None for sample in samples),
+                    targets=sum(sample.target is not None for sample in samples),
+                    formats=formats,
+                )
+            )
+        drop = head.splits() - {split.name for split in planned.splits} if self.options.prune_splits else ()
+        return cards.dataset_card(
+            head.card,
+            repo_id=self.repo_id,
+            splits=facts,
+            features=pack.features(planned.extra),
+            version=__version__,
+            drop=drop,
+        )
+
+    def _commit(self, hub: Hub, planned: Plan, adds: Sequence[Add], head: Head) -> Commit:
+        """The one commit. When its answer is lost, the head is looked at: it may have happened."""
+        deletions = [operation.path for operation in planned.deletions]
+        message = self.options.commit_message or _message(planned)
+        try:
+            return hub.commit(
+                self.repo_id,
+                adds,
+                deletions,
+                parent=head.commit,
+                message=message,
+                revision=self.options.revision,
+                create_pr=self.options.create_pr,
+            )
+        except HubError:
+            state = None if self.options.create_pr else hub.state(self.repo_id, self.options.revision)
+            if state is None or state.commit == head.commit or _differences(state, adds, deletions):
+                raise
+            return Commit(state.commit, hub.url(self.repo_id))
+
+    def _after_conflict(self, hub: Hub, scan: Scan, head: Head) -> Head:
+        """The new head, to plan on again. Raises ConflictError when the splits to upload changed in it."""
+        now = self._head(hub, scan)
+        for split in scan.splits:
+            before, after = (_contents(one.remote.indexes.get(split)) for one in (head, now))
+            if before != after:
+                raise ConflictError(
+                    f"Someone else changed the split {split!r} of {self.repo_id} during this upload; "
+                    "nothing was published.",
+                    hint="Run the same command with --dry-run to see what it would change now.",
+                )
+        return now
+
+    def _verify(self, hub: Hub, commit: str, planned: Plan, adds: Sequence[Add]) -> None:
+        """The commit lists what was planned, and the first and last image of each new shard come back as sent."""
+        state = hub.state(self.repo_id, commit)
+        wrong = _differences(state, adds, [operation.path for operation in planned.deletions])
+        if wrong:
+            raise VerificationError(
+                f"{self.repo_id} at {commit[:8]} is not what was sent: {', '.join(wrong[:5])}.",
+                hint="Run the same command again.",
+            )
+        for shard in planned.to_write:
+            _, rows = self.done[shard.digest]
+            media = [media for row in rows for media in row.media]
+            for image in {media[0], media[-1]}:
+                data = hub.read(self.repo_id, shard.path, commit, (image.offset, image.offset + image.size))
+                if hashlib.sha256(data).digest() != image.sha256:
+                    raise VerificationError(
+                        f"{image.name} came back from {shard.path} with other bytes than were sent.",
+                        hint="Run the same command again; if it stays so, the Hub's storage is damaged.",
+                    )
+
+    def _report(
+        self,
+        hub: Hub,
+        scan: Scan,
+        head: Head,
+        planned: Plan,
+        operations: Sequence[Operation],
+        commit: Commit | None,
+    ) -> UploadReport:
+        private = head.state.private if head.state else self.options.private is not False
+        return UploadReport(
+            repo_id=self.repo_id,
+            url=hub.url(self.repo_id),
+            revision=self.options.revision or "main",
+            commit=commit.oid if commit else head.commit,
+            changed=commit is not None,
+            dry_run=self.options.dry_run,
+            private=private,
+            splits={split.name: split.changes for split in planned.splits},
+            operations=operations,
+            bytes=self.moved,
+            findings=scan.findings,
+            counts=scan.counts(),
+            commit_url=commit.url if commit else None,
+            pull_request=commit.pull_request if commit else None,
+        )
+
+
+def send_shard(
+    send: Send, shard: Shard, extra: Sequence[str], advance: Callable[[int], None]
+) -> tuple[str, ShardRecord, tuple[Entry, ...], int]:
+    """Pack one shard into its upload: (digest, record, rows with places, new bytes). Safe to repeat."""
+    packed: list[pack.Packed] = []
+    sent = send(shard.path, lambda sink: packed.append(pack.pack(shard.samples, extra, sink, advance)))
+    if sent.size != packed[0].size:
+        raise VerificationError(f"{shard.path}: {packed[0].size:,} bytes were written, {sent.size:,} arrived.")
+    places = zip(shard.entries, packed[0].offsets, strict=True)
+    rows = tuple(index.placed(entry, shard.path, offsets) for entry, offsets in places)
+    return shard.digest, ShardRecord(shard.digest, sent.sha256, sent.size), rows, sent.new_bytes
+
+
+def _writer(data: bytes) -> Callable[[Stream], object]:
+    return lambda sink: sink.write(data)
+
+
+def _message(planned: Plan) -> str:
+    """What changed, as a commit's title."""
+    parts = []
+    for split in planned.splits:
+        changes = split.changes
+        counted = ((changes.added, "added"), (changes.changed, "changed"), (changes.removed, "removed"))
+        words = [f"{count:,} {word}" for count, word in counted if count]
+        parts.append(f"{split.name}: {', '.join(words) or 'layout only'}")
+    return f"Upload dataset ({'; '.join(parts)})"
+
+
+def _differences(state: RepoState, adds: Sequence[Add], deletions: Sequence[str]) -> list[str]:
+    """What of a commit is not in ``state``, in words."""
+    wrong = []
+    for add in adds:
+        file = state.files.get(add.path)
+        if file is None:
+            wrong.append(f"{add.path} is missing")
+        elif (file.sha256 != add.sha256) if add.content is None else (file.blob != _git_blob(add.content)):
+            wrong.append(f"{add.path} has another hash")
+    return wrong + [f"{path} is still there" for path in deletions if path in state.files]
+
+
+def _git_blob(content: bytes) -> str:
+    """The id that git gives to a file: SHA-1 of a header and the content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _contents(known: Index | None) -> dict[str, tuple[Any, ...]]:
+    return {entry.id: entry.content for entry in known.entries} if known else {}
