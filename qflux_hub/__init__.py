@@ -1,3 +1,98 @@
-"""Move image-editing datasets and LoRA weights between disks, trainers and the Hugging Face Hub."""
+"""Move image-editing datasets and LoRA weights between disks, trainers and the Hugging Face Hub.
+
+Every command of ``qflux`` is a function here, with the same options. Names are imported when they are first used:
+``import qflux_hub`` costs a few milliseconds and has no effect.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from qflux_hub.errors import (
+        AuthError,
+        ConflictError,
+        DataError,
+        FormatError,
+        HubError,
+        LayoutError,
+        NotFoundError,
+        OutsideRootError,
+        QfluxError,
+        RefusedError,
+        UsageError,
+        VerificationError,
+        VisibilityError,
+    )
+    from qflux_hub.load import load_editing_dataset
+    from qflux_hub.localhub import LocalHub
+    from qflux_hub.report import Finding, Progress
+    from qflux_hub.sample import Blob, Sample
+    from qflux_hub.source import check_dataset, scan_dataset
+    from qflux_hub.upload import upload_dataset, upload_editing_dataset, upload_editing_dataset_from_csv
+
+_HOMES = {
+    "errors": (
+        "AuthError",
+        "ConflictError",
+        "DataError",
+        "FormatError",
+        "HubError",
+        "LayoutError",
+        "NotFoundError",
+        "OutsideRootError",
+        "QfluxError",
+        "RefusedError",
+        "UsageError",
+        "VerificationError",
+        "VisibilityError",
+    ),
+    "load": ("load_editing_dataset",),
+    "localhub": ("LocalHub",),
+    "report": ("Finding", "Progress"),
+    "sample": ("Blob", "Sample"),
+    "source": ("check_dataset", "scan_dataset"),
+    "upload": ("upload_dataset", "upload_editing_dataset", "upload_editing_dataset_from_csv"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AuthError",
+    "Blob",
+    "ConflictError",
+    "DataError",
+    "Finding",
+    "FormatError",
+    "HubError",
+    "LayoutError",
+    "LocalHub",
+    "NotFoundError",
+    "OutsideRootError",
+    "Progress",
+    "QfluxError",
+    "RefusedError",
+    "Sample",
+    "UsageError",
+    "VerificationError",
+    "VisibilityError",
+    "__version__",
+    "check_dataset",
+    "load_editing_dataset",
+    "scan_dataset",
+    "upload_dataset",
+    "upload_editing_dataset",
+    "upload_editing_dataset_from_csv",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,12 +15,13 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from qflux_hub import codes
 from qflux_hub.errors import (
@@ -35,7 +36,7 @@ from qflux_hub.errors import (
 from qflux_hub.report import Finding
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi, HfFileSystem
+    from huggingface_hub import HfApi
 
     from qflux_hub.localhub import LocalHub
 
@@ -51,7 +52,7 @@ LARGE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token and where it came from (a variable's name, ``--token``, ``stored login``, ``embedded hub``)."""
+    """A token and where it came from, in words that go on from "The token" (``from HF_TOKEN``)."""
 
     value: str = field(repr=False)
     source: str
@@ -122,7 +123,7 @@ def open_hub(hub: str | LocalHub | None = None, token: str | None = None) -> Ite
 
 
 def _embedded(served: LocalHub, token: str | None) -> Hub:
-    given = Token(token, "--token") if token else Token(served.token, "embedded hub")
+    given = Token(token, "given") if token else Token(served.token, "of the embedded hub")
     return Hub(served.url, given, (), identity=f"local-{os.path.realpath(served.dir)}")
 
 
@@ -135,7 +136,7 @@ def _resolve(url: str | None, explicit: str | None) -> tuple[str, Token | None, 
     if not endpoint.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is no Hub.", hint="Give a URL such as http://127.0.0.1:5000, or `local`.")
     if explicit:
-        return endpoint, Token(explicit.strip(), "--token"), ()
+        return endpoint, Token(explicit.strip(), "given"), ()
     return (endpoint, *find_token()) if endpoint == home else (endpoint, None, ())
 
 
@@ -148,9 +149,14 @@ def find_token() -> tuple[Token | None, tuple[Finding, ...]]:
         name, value = next(iter(given.items()))
         differing = [other for other in given if given[other] != value]
         message = f"{name} and {' and '.join(differing)} hold different tokens; {name} is used."
-        return Token(value, name), (codes.TOKENS_DIFFER("environment", message),) if differing else ()
+        return Token(value, f"from {name}"), (codes.TOKENS_DIFFER("environment", message),) if differing else ()
     stored = get_token()
-    return (Token(stored, "stored login") if stored else None), ()
+    return (Token(stored, "of the stored login") if stored else None), ()
+
+
+def _without_token(endpoint: str, identity: str | None) -> Hub:
+    token = None if identity else _resolve(endpoint, None)[1]
+    return Hub(endpoint, token, (), identity)
 
 
 def check_repo_id(repo_id: str) -> str:
@@ -188,13 +194,6 @@ class Hub:
         return HfApi(endpoint=self.endpoint, token=self._credential, library_name="qflux-hub")
 
     @property
-    def file_system(self) -> HfFileSystem:
-        """The fsspec view of this endpoint."""
-        from huggingface_hub import HfFileSystem
-
-        return HfFileSystem(endpoint=self.endpoint, token=self._credential)
-
-    @property
     def cache_dir(self) -> Path | None:
         """Where downloads are kept: None (the client's own place) for the environment's endpoint, else a place of this
         hub's own, so that the same repo id on two hubs never mixes.
@@ -209,6 +208,10 @@ class Hub:
     @property
     def _credential(self) -> str | Literal[False]:
         return self.token.value if self.token else False  # None would let the client look for a token by itself
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles without its token; the copy takes what its own environment holds for that endpoint."""
+        return _without_token, (self.endpoint, self._identity)
 
     # --- asking -----------------------------------------------------------------------------------------------
 
@@ -227,7 +230,7 @@ class Hub:
             user = self.api.whoami()
         access = user.get("auth", {}).get("accessToken") or {}
         namespace = repo_id.split("/")[0]
-        who = f"The token from {self.token.source} ({user['name']})"
+        who = f"The token {self.token.source} ({user['name']})"
         if access.get("role") == "read":
             raise AuthError(f"{who} may only read.", hint="Create a token with the role `write` and use that one.")
         if access.get("role") == "fineGrained" and not _may_write(access.get("fineGrained") or {}, repo_id):
@@ -280,6 +283,37 @@ class Hub:
         if span and response.status_code != 206:  # a server without ranges sends the whole file
             return bytes(response.content[span[0] : span[1]])
         return bytes(response.content)
+
+    def open(self, repo_id: str, path: str, revision: str, repo_type: RepoType = "dataset") -> BinaryIO:
+        """A seekable file of a repo, read by ranges as they are asked for, without read-ahead.
+
+        The client's own default reads 5 MB ahead of every seek: for the metadata of 100 row groups, half a gigabyte.
+        """
+        from huggingface_hub import HfFileSystem
+
+        files = HfFileSystem(endpoint=self.endpoint, token=self._credential)
+        with self._translated(repo_id, revision):
+            return files.open(f"{repo_type}s/{repo_id}@{revision}/{path}", cache_type="none")  # type: ignore[no-any-return]
+
+    def download(self, repo_id: str, revision: str, paths: Sequence[str], repo_type: RepoType = "dataset") -> Path:
+        """Download files into this hub's cache; returns the folder in which they lie under their own paths."""
+        from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+        shown = not are_progress_bars_disabled()
+        disable_progress_bars()
+        try:
+            with self._translated(repo_id, revision):
+                folder = self.api.snapshot_download(
+                    repo_id,
+                    repo_type=repo_type,
+                    revision=revision,
+                    allow_patterns=[_literal(path) for path in paths],
+                    cache_dir=self.cache_dir,
+                )
+        finally:
+            if shown:
+                enable_progress_bars()
+        return Path(folder)
 
     def url(self, repo_id: str, repo_type: RepoType = "dataset") -> str:
         """The page of a repo."""
@@ -415,7 +449,7 @@ class Hub:
         response = getattr(error, "response", None)
         status = response.status_code if response is not None else None
         said = (getattr(error, "server_message", None) or "").strip()
-        token = f"The token from {self.token.source}" if self.token else ""
+        token = f"The token {self.token.source}" if self.token else ""
         if isinstance(error, GatedRepoError):
             return AuthError(
                 f"{what} is gated, and this account has not been let in.",
@@ -475,6 +509,11 @@ def _may_write(fine_grained: Mapping[str, Any], repo_id: str) -> bool:
         and str(scope.get("entity", {}).get("name", "")).casefold() in wanted
         for scope in fine_grained.get("scoped") or ()
     )
+
+
+def _literal(path: str) -> str:
+    """A pattern of fnmatch that matches ``path`` and nothing else."""
+    return re.sub(r"([*?[])", r"[\1]", path)
 
 
 def _operation(add: Add) -> dict[str, Any]:

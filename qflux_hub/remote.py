@@ -92,7 +92,7 @@ def samples(
     """The samples of ``rows``, their texts read from the shards' text columns and their images as byte ranges."""
     wanted = {row.id: row for row in rows}
     for shard in sorted({row.shard for row in rows}):
-        with hub.file_system.open(f"datasets/{repo_id}@{commit}/{shard}", cache_type="none") as file:
+        with hub.open(repo_id, shard, commit) as file:
             table = pq.ParquetFile(file).read(columns=["id", "prompt", *known.extra])
         for texts in table.to_pylist():
             row = wanted.get(texts.pop("id"))

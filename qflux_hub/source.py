@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from qflux_hub import checks, codes, layouts
 from qflux_hub.errors import DataError, NotFoundError, OutsideRootError, QfluxError
 from qflux_hub.naming import split_extension
+from qflux_hub.options import CheckKeywords, CheckOptions, ReadKeywords, ReadOptions
 from qflux_hub.report import Finding, Progress, tally
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
@@ -23,25 +24,6 @@ from qflux_hub.tree import FolderTree
 
 Source = str | os.PathLike[str]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOptions:
-    """How a source is read and judged.
-
-    ``layout``: a layout's name, None to find out. ``columns``: role -> column of a table. ``splits``: only these.
-    ``follow_links``: links may lead out of the folder. ``decode``: decode every image fully, not only its header.
-    ``allow_empty_prompt``, ``skip_bad``, ``strict``: see the data rules.
-    """
-
-    layout: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    splits: Sequence[str] = ()
-    follow_links: bool = False
-    decode: bool = False
-    allow_empty_prompt: bool = False
-    skip_bad: bool = False
-    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +40,11 @@ class SplitSummary:
 
 @dataclass(slots=True)
 class Scan:
-    """A dataset as qflux reads it: samples by split in source order, and what was found. ``bytes`` are of images."""
+    """A dataset as qflux reads it: samples by split in source order, and what was found.
+
+    ``left_out``: ids by split that were taken out again. ``facts``: of the images that were looked at, by name.
+    ``failed``: a check found errors (or, when strict, warnings).
+    """
 
     source: str
     layout: str
@@ -66,6 +52,7 @@ class Scan:
     findings: list[Finding]
     left_out: dict[str, set[str]] = field(default_factory=dict)
     facts: dict[str, ImageFacts] = field(default_factory=dict)
+    failed: bool = False
     seconds: float = 0.0
 
     def samples(self) -> Iterator[Sample]:
@@ -120,55 +107,33 @@ def _row(sample: Sample) -> dict[str, Any]:
     }
 
 
-def scan_dataset(
-    source: Source,
-    *,
-    layout: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    splits: Sequence[str] = (),
-    follow_links: bool = False,
-    decode: bool = False,
-    progress: Progress | None = None,
-) -> Scan:
+def scan_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[ReadKeywords]) -> Scan:
     """What is there: samples, controls, masks, targets and prompts as qflux pairs them.
 
-    Opens prompts and tables but no image, unless ``decode``. Raises LayoutError when nothing can be read as a dataset.
+    Opens prompts and tables but no image, unless ``decode``. Options: ``options.ReadOptions``. Raises LayoutError when
+    nothing can be read as a dataset.
     """
-    options = ReadOptions(layout=layout, columns=columns or {}, splits=splits, follow_links=follow_links, decode=decode)
+    chosen, progress = ReadOptions(**options), progress or Progress()
     started = time.perf_counter()
-    scan = read_source(source, options, progress or Progress())
-    if decode:
-        look_at_images(scan, options, progress or Progress())
+    scan = read_source(source, chosen, progress)
+    if chosen.decode:
+        look_at_images(scan, progress, decode=True)
     scan.seconds = time.perf_counter() - started
     return scan
 
 
-def check_dataset(
-    source: Source,
-    *,
-    layout: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    splits: Sequence[str] = (),
-    follow_links: bool = False,
-    decode: bool = False,
-    allow_empty_prompt: bool = False,
-    progress: Progress | None = None,
-) -> Scan:
-    """A scan, and everything that can be found wrong with its samples and images. Reads every image once."""
-    options = ReadOptions(
-        layout=layout,
-        columns=columns or {},
-        splits=splits,
-        follow_links=follow_links,
-        decode=decode,
-        allow_empty_prompt=allow_empty_prompt,
-    )
-    progress = progress or Progress()
+def check_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[CheckKeywords]) -> Scan:
+    """A scan, and everything that can be found wrong with its samples and images. Reads every image once.
+
+    Options: ``options.CheckOptions``. What was found is in the result; only a source that has no layout raises.
+    """
+    chosen, progress = CheckOptions(**options), progress or Progress()
     started = time.perf_counter()
-    scan = read_source(source, options, progress)
-    judge_samples(scan, options)
-    look_at_images(scan, options, progress)
+    scan = read_source(source, chosen, progress)
+    judge_samples(scan, chosen)
+    look_at_images(scan, progress, decode=chosen.decode)
     hash_images(scan, progress)
+    scan.failed = _fails(scan, strict=chosen.strict)
     scan.seconds = time.perf_counter() - started
     return scan
 
@@ -193,20 +158,18 @@ def read_source(source: Source, options: ReadOptions, progress: Progress) -> Sca
     return scan
 
 
-def judge_samples(scan: Scan, options: ReadOptions) -> None:
+def judge_samples(scan: Scan, options: CheckOptions) -> None:
     """Find what is wrong with the samples themselves."""
     for sample in scan.samples():
         scan.findings += checks.check_sample(sample, allow_empty_prompt=options.allow_empty_prompt)
 
 
-def look_at_images(scan: Scan, options: ReadOptions, progress: Progress) -> None:
+def look_at_images(scan: Scan, progress: Progress, *, decode: bool) -> None:
     """Find what is wrong with the images by their headers, or by decoding them; each file once, in ``scan.facts``."""
     users = _users(scan)
-    with progress.task("Decoding" if options.decode else "Looking at", len(users), "images") as task:
+    with progress.task("Decoding" if decode else "Looking at", len(users), "images") as task:
         blobs = list(scan.blobs().values())
-        for blob, facts in zip(
-            blobs, _map(lambda blob: checks.look_at(blob, decode=options.decode), blobs), strict=True
-        ):
+        for blob, facts in zip(blobs, _map(lambda blob: checks.look_at(blob, decode=decode), blobs), strict=True):
             scan.facts[blob.name] = facts
             for sample in users[blob.name] if facts.problem else users[blob.name][:1]:
                 scan.findings += checks.check_image(blob, facts, sample)
@@ -232,10 +195,8 @@ def hash_images(scan: Scan, progress: Progress) -> dict[str, bytes]:
     return hashes
 
 
-def leave_out_bad(scan: Scan, options: ReadOptions) -> None:
-    """With ``skip_bad``, take samples with errors of their own out of the scan; those errors become warnings."""
-    if not options.skip_bad:
-        return
+def leave_out_bad(scan: Scan) -> None:
+    """Take samples with errors of their own out of the scan; those errors become warnings."""
     bad: dict[str, set[str]] = {}
     for number, finding in enumerate(scan.findings):
         if finding.severity == "error" and finding.code in codes.SKIPPABLE and finding.sample:
@@ -248,21 +209,23 @@ def leave_out_bad(scan: Scan, options: ReadOptions) -> None:
         scan.left_out.setdefault(split, set()).update(names)
 
 
-def stop_at_errors(scan: Scan, options: ReadOptions, then: str) -> None:
+def stop_at_errors(scan: Scan, then: str, *, strict: bool) -> None:
     """Raise DataError, with all findings, when there is an error (or, with ``strict``, a warning)."""
-    counts = tally(scan.findings)
-    warnings = counts["warnings"] if options.strict else 0
-    if not counts["errors"] + warnings:
+    if not _fails(scan, strict=strict):
         return
-    kinds = [
-        f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((counts["errors"], "error"), (warnings, "warning")) if n
-    ]
-    message = f"{scan.source} has {' and '.join(kinds)}; {then}."
-    unsafe = any(finding.code in codes.SAFETY and finding.severity == "error" for finding in scan.findings)
-    kind: type[QfluxError] = OutsideRootError if unsafe else DataError
-    skippable = any(f.severity == "error" and f.code in codes.SKIPPABLE for f in scan.findings)
-    hint = "Mend them, or leave out the samples that cannot be used with --skip-bad." if skippable else "Mend them."
-    raise kind(message, hint=f"{hint} `qflux check` lists them again.", report=scan)
+    counts = tally(scan.findings)
+    counted = [(counts["errors"], "error"), (counts["warnings"] if strict else 0, "warning")]
+    kinds = [f"{count:,} {word}{'s' if count != 1 else ''}" for count, word in counted if count]
+    errors = {finding.code for finding in scan.findings if finding.severity == "error"}
+    kind: type[QfluxError] = OutsideRootError if errors & codes.SAFETY else DataError
+    skip = " --skip-bad leaves out the samples whose files cannot be used." if errors & codes.SKIPPABLE else ""
+    hint = f"Mend them; `qflux check` shows them again.{skip}"
+    raise kind(f"{scan.source} has {' and '.join(kinds)}; {then}.", hint=hint, report=scan)
+
+
+def _fails(scan: Scan, *, strict: bool) -> bool:
+    counts = tally(scan.findings)
+    return counts["errors"] > 0 or (strict and counts["warnings"] > 0)
 
 
 def _users(scan: Scan) -> dict[str, list[tuple[str, str]]]:

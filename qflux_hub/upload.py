@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
-from qflux_hub import __version__, cards, codes, index, pack, plan, remote, source
+from qflux_hub import __version__, cards, codes, index, pack, plan, remote
 from qflux_hub.errors import (
     ConflictError,
     HubError,
@@ -30,32 +30,24 @@ from qflux_hub.errors import (
 from qflux_hub.hub import Add, Commit, Hub, RepoState, Sent, Stream, check_repo_id, open_hub
 from qflux_hub.index import Entry, Index, ShardRecord
 from qflux_hub.naming import split_extension
+from qflux_hub.options import UploadKeywords, UploadOptions
 from qflux_hub.plan import Action, Operation, Plan, Shard
 from qflux_hub.remote import Head
 from qflux_hub.report import Finding, Progress
 from qflux_hub.sample import Sample
-from qflux_hub.source import ReadOptions, Scan
+from qflux_hub.source import (
+    Scan,
+    Source,
+    hash_images,
+    judge_samples,
+    leave_out_bad,
+    look_at_images,
+    read_source,
+    stop_at_errors,
+)
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOptions(ReadOptions):
-    """What an upload does beside reading: see ``upload_dataset``."""
-
-    private: bool | None = None
-    revision: str | None = None
-    commit_message: str | None = None
-    create_pr: bool = False
-    tag: str | None = None
-    dry_run: bool = False
-    shard_size: int | None = None
-    prune_splits: bool = False
-    mirror: bool = False
-    keep_visibility: bool = False
-    workers: int = 1
-    card: bool = True
 
 
 @dataclass(slots=True)
@@ -101,71 +93,58 @@ class UploadReport:
 
 
 def upload_dataset(
-    source: source.Source,
+    source: Source,
     repo_id: str,
     private: bool | None = None,
     *,
-    layout: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    splits: Sequence[str] = (),
-    follow_links: bool = False,
-    decode: bool = False,
-    hub: Any = None,
-    token: str | None = None,
-    revision: str | None = None,
-    commit_message: str | None = None,
-    create_pr: bool = False,
-    tag: str | None = None,
-    dry_run: bool = False,
-    shard_size: int | None = None,
-    skip_bad: bool = False,
-    allow_empty_prompt: bool = False,
-    strict: bool = False,
-    prune_splits: bool = False,
-    mirror: bool = False,
-    keep_visibility: bool = False,
-    workers: int = 1,
-    card: bool = True,
     progress: Progress | None = None,
+    **options: Unpack[UploadKeywords],
 ) -> UploadReport:
     """Make the splits of the dataset repo ``repo_id`` equal to ``source``, in one commit.
 
     ``private``: None creates a private repo and leaves an existing one as it is; True and False are wishes, and an
-    existing repo that differs is refused unless ``keep_visibility``. ``shard_size``: bytes that a shard aims at; a
-    dataset keeps the size it was first uploaded with. ``skip_bad`` leaves out samples whose files cannot be used,
-    keeping their older version on the Hub. ``strict`` makes warnings errors. ``prune_splits`` deletes splits that the
-    source does not have, ``mirror`` data that something else wrote. ``workers``: shards under way at once; each holds
-    two row groups (up to 200 MB) in memory.
+    existing repo that differs is refused unless ``keep_visibility``. The other options and their defaults are those of
+    ``options.UploadOptions``.
 
     Returns the report; ``changed`` is False when there was nothing to do, and then nothing was written. Raises
     DataError with all findings, AuthError, NotFoundError, VisibilityError, ConflictError, HubError,
     VerificationError; when it raises, the repo shows what it showed before.
     """
-    options = UploadOptions(
-        layout=layout,
-        columns=columns or {},
-        splits=splits,
-        follow_links=follow_links,
-        decode=decode,
-        private=private,
-        revision=revision,
-        commit_message=commit_message,
-        create_pr=create_pr,
-        tag=tag,
-        dry_run=dry_run,
-        shard_size=shard_size,
-        skip_bad=skip_bad,
-        allow_empty_prompt=allow_empty_prompt,
-        strict=strict,
-        prune_splits=prune_splits,
-        mirror=mirror,
-        keep_visibility=keep_visibility,
-        workers=workers,
-        card=card,
-    )
-    if workers < 1 or (shard_size is not None and shard_size < 1):
-        raise UsageError("workers and shard_size are at least 1.")
-    return _Upload(check_repo_id(repo_id), options, progress or Progress()).run(source, hub, token)
+    chosen = UploadOptions(private=private, **options)
+    if chosen.workers < 1 or (chosen.shard_size is not None and chosen.shard_size < 1):
+        raise UsageError("`workers` and `shard_size` are at least 1.")
+    return _Upload(check_repo_id(repo_id), chosen, progress or Progress()).run(source)
+
+
+def upload_editing_dataset(
+    root_dir: Source,
+    repo_id: str,
+    private: bool | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[UploadKeywords],
+) -> UploadReport:
+    """``upload_dataset`` of a folder with ``train/`` and/or ``test/`` that hold ``control_images/`` and
+    ``training_images/``. ``options`` are those of ``upload_dataset``.
+    """
+    options.setdefault("layout", "directory")
+    return upload_dataset(root_dir, repo_id, private, progress=progress, **options)
+
+
+def upload_editing_dataset_from_csv(
+    root_dir: Source,
+    repo_id: str,
+    private: bool | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[UploadKeywords],
+) -> UploadReport:
+    """``upload_dataset`` of a folder with ``train.csv`` and/or ``test.csv``, whose paths are relative to it.
+
+    ``options`` are those of ``upload_dataset``.
+    """
+    options.setdefault("layout", "csv")
+    return upload_dataset(root_dir, repo_id, private, progress=progress, **options)
 
 
 Rows = dict[str, list[tuple[Sample, Entry]]]
@@ -182,20 +161,20 @@ class _Upload:
     done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
     moved: dict[str, int] = field(default_factory=lambda: {"source": 0, "read": 0, "packed": 0, "sent": 0})
 
-    def run(self, where: source.Source, hub: Any, token: str | None) -> UploadReport:
+    def run(self, source: Source) -> UploadReport:
         started = time.perf_counter()
-        scan = source.read_source(where, self.options, self.progress)
+        scan = read_source(source, self.options, self.progress)
         if "." in self.repo_id.split("/")[1]:
             message = f"{self.repo_id}: some trainers take a name with a dot for a local file."
             scan.findings.append(codes.DOT_IN_REPO_NAME(self.repo_id, message))
-        source.judge_samples(scan, self.options)
-        source.look_at_images(scan, self.options, self.progress)
+        judge_samples(scan, self.options)
+        look_at_images(scan, self.progress, decode=self.options.decode)
         self._stop_at_errors(scan)
-        with open_hub(hub, token) as connected:
+        with open_hub(self.options.hub, self.options.token) as connected:
             scan.findings += connected.findings
             connected.require_write(self.repo_id)
             head = self._head(connected, scan)
-            hashes = source.hash_images(scan, self.progress)
+            hashes = hash_images(scan, self.progress)
             self._stop_at_errors(scan)
             self.moved["source"] = self.moved["read"] = scan.counts()["bytes"]
             report = self._sync(connected, scan, hashes, head)
@@ -203,8 +182,9 @@ class _Upload:
         return report
 
     def _stop_at_errors(self, scan: Scan) -> None:
-        source.leave_out_bad(scan, self.options)
-        source.stop_at_errors(scan, self.options, "nothing was sent")
+        if self.options.skip_bad:
+            leave_out_bad(scan)
+        stop_at_errors(scan, "nothing was sent", strict=self.options.strict)
 
     def _head(self, hub: Hub, scan: Scan) -> Head:
         """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError."""

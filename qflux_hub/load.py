@@ -1,0 +1,153 @@
+"""Load an editing dataset back from a Hub, as `datasets` types.
+
+``load_dataset`` can only be aimed at the endpoint of the environment, so the files of each split are found through the
+card here, downloaded with the endpoint's own cache, and opened with `datasets`' Parquet reader. Works for datasets
+that ``push_to_hub`` wrote as well.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from qflux_hub import cards, pack
+from qflux_hub.errors import NotFoundError
+from qflux_hub.hub import Hub, RepoState, check_repo_id, open_hub
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+    from qflux_hub.localhub import LocalHub
+
+CARD = "README.md"
+
+
+def load_editing_dataset(
+    repo_id: str,
+    split: str | None = None,
+    *,
+    streaming: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    hub: str | LocalHub | None = None,
+) -> DatasetDict | Dataset | IterableDatasetDict | IterableDataset:
+    """The dataset ``repo_id``: all splits by name, or the one called ``split``.
+
+    Columns: ``id``, ``control_images`` (list of images, main first), ``control_mask`` and ``target_image`` (image or
+    None), ``prompt``, and what else the source brought. ``streaming`` reads rows over the network as they are taken
+    and needs no disk; otherwise files are downloaded once and kept in the cache of that hub. ``revision``: branch,
+    tag or commit. Raises AuthError (no token, wrong token, gated), NotFoundError (repo, revision, or split: the
+    message lists those there are), HubError.
+    """
+    check_repo_id(repo_id)
+    with ExitStack() as stack:
+        connected = stack.enter_context(open_hub(hub, token))
+        state = connected.state(repo_id, revision)
+        files = _files(connected, repo_id, state)
+        wanted = [split] if split else list(files)
+        if split is not None and split not in files:
+            raise NotFoundError(f"{repo_id} has no split {split!r}.", hint=f"It has: {', '.join(files) or 'none'}.")
+        if not files:
+            raise NotFoundError(f"{repo_id} holds no Parquet files.", hint="Was it uploaded as a dataset?")
+        if streaming:
+            loaded: dict[str, Any] = {name: _stream(connected, repo_id, state, name, files[name]) for name in wanted}
+            atexit.register(stack.pop_all().close)  # rows are read later: an embedded hub must go on serving
+        else:
+            loaded = _download(connected, repo_id, state, {name: files[name] for name in wanted})
+    if split:
+        return loaded[split]
+    from datasets import DatasetDict, IterableDatasetDict
+
+    return IterableDatasetDict(loaded) if streaming else DatasetDict(loaded)
+
+
+def _files(hub: Hub, repo_id: str, state: RepoState) -> dict[str, list[str]]:
+    """Split -> its Parquet files in name order: as the card says, else by the names that `datasets` goes by."""
+    paths = sorted(path for path in state.files if path.endswith(".parquet") and not path.startswith("."))
+    described: Mapping[str, Sequence[str]] = {}
+    if CARD in state.files:
+        described = cards.read_card(hub.read(repo_id, CARD, state.commit).decode()).files or {}
+    if described:
+        found = {
+            split: [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+            for split, patterns in described.items()
+        }
+    else:
+        found = {}
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            split = name.split("-")[0] if folder in ("", "data") else folder.rpartition("/")[2]
+            found.setdefault(split.removesuffix(".parquet"), []).append(path)
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def _download(hub: Hub, repo_id: str, state: RepoState, files: Mapping[str, Sequence[str]]) -> dict[str, Dataset]:
+    from datasets import Dataset, NamedSplit
+
+    with _silence():
+        folder = hub.download(repo_id, state.commit, [path for paths in files.values() for path in paths])
+        cache = str(hub.cache_dir / "datasets") if hub.cache_dir else None
+        return {
+            split: Dataset.from_parquet(
+                [str(folder / path) for path in paths],
+                split=NamedSplit(split),
+                features=_features(folder / paths[0]),
+                cache_dir=cache,
+            )
+            for split, paths in files.items()
+        }
+
+
+def _stream(hub: Hub, repo_id: str, state: RepoState, split: str, paths: Sequence[str]) -> IterableDataset:
+    from datasets import IterableDataset, NamedSplit
+
+    with hub.open(repo_id, paths[0], state.commit) as file:
+        features = _features(file)
+    return IterableDataset.from_generator(
+        _rows,
+        features=features,
+        gen_kwargs={"paths": list(paths), "hub": hub, "repo_id": repo_id, "commit": state.commit},
+        split=NamedSplit(split),
+    )
+
+
+def _rows(paths: Sequence[str], hub: Hub, repo_id: str, commit: str) -> Iterator[dict[str, Any]]:
+    """The rows of some files, one row group in memory at a time. `datasets` gives each worker its share of files."""
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        with hub.open(repo_id, path, commit) as file:
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                for batch in parquet.iter_batches(batch_size=16, row_groups=[group]):
+                    yield from batch.to_pylist()
+
+
+def _features(file: Any) -> Any:
+    """The features that a Parquet file declares, in the documented order of columns; None when it declares none."""
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    schema = pq.read_schema(file)
+    if b"huggingface" not in (schema.metadata or {}):
+        return None
+    features = Features.from_arrow_schema(schema)
+    first = [name for name in pack.features(()) if name in features]
+    return Features({name: features[name] for name in [*first, *(n for n in features if n not in first)]})
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No progress bars from the libraries: who wants progress passes a Progress."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()

@@ -1,0 +1,123 @@
+"""Every option of every job: its name, type, default and meaning, once.
+
+The functions take them as keywords, the command line makes its flags from them, ``--help`` prints their meaning. A
+field's name is the keyword; its flag is the same with dashes unless ``flags`` says otherwise. ``Keywords`` twins of
+the dataclasses exist for type checkers only; a test holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from qflux_hub.localhub import LocalHub
+
+
+def _option(default: Any, meaning: str, *, flags: str = "", metavar: str | None = None) -> Any:
+    """A field with what the command line needs to know of it. ``flags``: as Typer takes them, by spaces."""
+    metadata = {"help": meaning, "flags": flags.split(), "metavar": metavar}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How a source is read."""
+
+    layout: str | None = _option(None, "Layout of SOURCE; found out by default.", metavar="NAME")
+    columns: Mapping[str, str] = _option(
+        {}, "Column of a table that plays a role, such as prompt=caption.", flags="--column", metavar="ROLE=COLUMN"
+    )
+    splits: Sequence[str] = _option((), "Only this split (repeatable).", flags="--split", metavar="NAME")
+    follow_links: bool = _option(False, "Let links lead out of the folder.")
+    decode: bool = _option(False, "Decode every image fully, not only its header.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(ReadOptions):
+    """How a source is judged."""
+
+    allow_empty_prompt: bool = _option(False, "Take empty prompts as they are.")
+    strict: bool = _option(False, "Let warnings fail as errors do.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubOptions:
+    """Which Hub, as whom, and at which revision."""
+
+    hub: str | LocalHub | None = _option(  # noqa: RUF009 - it makes a field
+        None, "URL of a Hub, or `local` for the embedded one [env: QFLUX_HUB].", metavar="URL|local"
+    )
+    token: str | None = _option(None, "Access token; by default HF_TOKEN or the stored login.", metavar="TOKEN")
+    revision: str | None = _option(None, "Branch, tag or commit.", metavar="NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions(HubOptions):
+    """What a commit to a Hub does. ``private`` is positional in the functions, as documented."""
+
+    private: bool | None = _option(
+        None,
+        "Visibility wished for. By default a new repo is private and an existing one stays as it is.",
+        flags="--private/--public",
+    )
+    keep_visibility: bool = _option(False, "Upload even if the repo's visibility differs from the wish.")
+    commit_message: str | None = _option(None, "Title of the commit.", flags="--commit-message -m", metavar="TEXT")
+    create_pr: bool = _option(False, "Open a pull request instead of committing.")
+    tag: str | None = _option(None, "Tag the commit.", metavar="NAME")
+    dry_run: bool = _option(False, "Show what would be done, and do nothing.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadOptions(WriteOptions, CheckOptions):
+    """What ``upload_dataset`` takes."""
+
+    skip_bad: bool = _option(
+        False, "Leave out samples whose files cannot be used; what the Hub has of them stays there."
+    )
+    shard_size: int | None = _option(
+        None, "Bytes that a shard aims at, such as 64MB; by default 256MB, or what the dataset has.", metavar="SIZE"
+    )
+    prune_splits: bool = _option(False, "Delete splits on the Hub that SOURCE does not have.")
+    mirror: bool = _option(False, "Replace data on the Hub that something else wrote.")
+    workers: int = _option(1, "Shards under way at once; each holds up to 300 MB in memory.", metavar="N")
+    card: bool = _option(True, "Leave the dataset card alone.", flags="--no-card")
+
+
+class ReadKeywords(TypedDict, total=False):
+    """Keywords of ``scan_dataset``."""
+
+    layout: str | None
+    columns: Mapping[str, str]
+    splits: Sequence[str]
+    follow_links: bool
+    decode: bool
+
+
+class CheckKeywords(ReadKeywords, total=False):
+    """Keywords of ``check_dataset``."""
+
+    allow_empty_prompt: bool
+    strict: bool
+
+
+class UploadKeywords(CheckKeywords, total=False):
+    """Keywords of ``upload_dataset`` and its documented twins."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
+    keep_visibility: bool
+    commit_message: str | None
+    create_pr: bool
+    tag: str | None
+    dry_run: bool
+    skip_bad: bool
+    shard_size: int | None
+    prune_splits: bool
+    mirror: bool
+    workers: int
+    card: bool
