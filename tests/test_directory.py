@@ -1,0 +1,289 @@
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qflux_hub.errors import UsageError
+from qflux_hub.layouts import directory
+from qflux_hub.tree import FolderTree
+from tests.builders import lay, lay_split, picture, roles, scan, write
+
+C, T = "train/control_images", "train/training_images"
+DOCUMENTED = (
+    "train/control_images/sampleA.jpg",
+    "train/control_images/sampleA_control_1.jpg",
+    "train/control_images/sampleA_mask.png",
+    "train/training_images/sampleA.txt",
+    "train/training_images/sampleA.png",
+    "test/control_images/sampleB.png",
+    "test/training_images/sampleB.txt",
+)
+
+
+def lay_one(root, *names):
+    """A sample ``a`` in train and whatever else is named; ``c/`` and ``t/`` stand for its two folders."""
+    lay_split(root, bases=["a"])
+    return lay(root, *(name.replace("c/", f"{C}/", 1).replace("t/", f"{T}/", 1) for name in names))
+
+
+def test_the_documented_example_is_read_as_documented(tmp_path):
+    result = scan(lay(tmp_path, *DOCUMENTED))
+    assert result.layout == "directory"
+    assert result.findings == []
+    assert list(result.splits) == ["test", "train"]
+    a, b = result["sampleA"], result["sampleB"]
+    assert (a.split, a.prompt, a.origin) == ("train", "Prompt of sampleA.", f"{T}/sampleA.txt")
+    assert roles(a) == {
+        "controls": [f"{C}/sampleA.jpg", f"{C}/sampleA_control_1.jpg"],
+        "mask": f"{C}/sampleA_mask.png",
+        "target": f"{T}/sampleA.png",
+    }
+    assert roles(b) == {"controls": ["test/control_images/sampleB.png"], "mask": None, "target": None}
+    assert a.extra == {}
+
+
+def test_samples_come_in_the_order_of_their_ids_in_code_points(tmp_path):
+    bases = ["b", "a", "B", "a.1", "a-1", "\u00e4", "\U0001f431", "\uff21", "10", "9"]
+    assert scan(lay_split(tmp_path, bases=bases)).ids == sorted(bases)
+
+
+@pytest.mark.parametrize("base", ["photo.v2", "2024.01.05_x", "im[1]", "im*", "a b", "(?P<x>)", "caf\u00e9", "a_mask"])
+def test_any_base_has_controls_mask_and_target(tmp_path, base):
+    lay_split(tmp_path, bases=[base])
+    lay(tmp_path, f"{C}/{base}_control_1.png", f"{C}/{base}_mask.png")
+    result = scan(tmp_path)
+    assert result.findings == []
+    assert roles(result[base]) == {
+        "controls": [f"{C}/{base}.png", f"{C}/{base}_control_1.png"],
+        "mask": f"{C}/{base}_mask.png",
+        "target": f"{T}/{base}.png",
+    }
+
+
+def test_bases_that_begin_alike_keep_their_files_apart(tmp_path):
+    bases = [
+        "photo",
+        "photo.v2",
+        "a",
+        "a_1",
+        "cat",
+        "cat_dog_2",
+        "img",
+        "img_1",
+        "img_2",
+        "img_12",
+        "im1",
+        "im[1]",
+        "im*",
+    ]
+    lay_split(tmp_path, bases=bases)
+    lay(tmp_path, *(f"{C}/{base}_control_2.jpg" for base in bases))
+    result = scan(tmp_path)
+    for base in bases:
+        assert roles(result[base]) == {
+            "controls": [f"{C}/{base}.png", f"{C}/{base}_control_2.jpg"],
+            "mask": None,
+            "target": f"{T}/{base}.png",
+        }
+    assert set(result.codes) == {"control-gap"}
+
+
+def test_extensions_count_in_any_case_for_every_role(tmp_path):
+    result = scan(lay(tmp_path, f"{C}/a.PNG", f"{C}/a_control_1.Png", f"{C}/a_mask.pNG", f"{T}/a.JpeG", f"{T}/a.TXT"))
+    assert result.findings == []
+    assert roles(result["a"]) == {
+        "controls": [f"{C}/a.PNG", f"{C}/a_control_1.Png"],
+        "mask": f"{C}/a_mask.pNG",
+        "target": f"{T}/a.JpeG",
+    }
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif"])
+def test_every_documented_extension_is_an_image(tmp_path, extension):
+    result = scan(lay_split(tmp_path, bases=["a"], extension=extension))
+    assert roles(result["a"])["controls"] == [f"{C}/a{extension}"]
+    assert result.findings == []
+
+
+# --- controls ---------------------------------------------------------------------------------------------------
+
+
+def test_controls_come_in_the_order_of_their_numbers(tmp_path):
+    lay_one(tmp_path, *(f"c/a_control_{number}.png" for number in (10, 9, 2, 1, 3, 4, 5, 6, 7, 8)))
+    result = scan(tmp_path)
+    assert roles(result["a"])["controls"] == [f"{C}/a.png"] + [f"{C}/a_control_{n}.png" for n in range(1, 11)]
+    assert result.findings == []
+
+
+def test_a_gap_in_the_numbers_is_reported_and_not_filled(tmp_path):
+    result = scan(lay_one(tmp_path, "c/a_control_2.png", "c/a_control_10.png"))
+    assert roles(result["a"])["controls"] == [f"{C}/a.png", f"{C}/a_control_2.png", f"{C}/a_control_10.png"]
+    finding = result.finding("control-gap")
+    assert finding.severity == "warning"
+    assert "_control_1, _control_3, _control_4, _control_5, _control_6, …" in finding.message
+
+
+def test_a_first_control_makes_a_sample_without_main_control(tmp_path):
+    result = scan(lay(tmp_path, f"{C}/a_control_1.png", f"{C}/a_control_2.png", f"{T}/a.txt"))
+    assert roles(result["a"])["controls"] == [f"{C}/a_control_1.png", f"{C}/a_control_2.png"]
+    assert result.finding("missing-main-control").severity == "warning"
+    assert result.codes == ["missing-main-control"]
+
+
+@pytest.mark.parametrize("number", ["0", "01", "00"])
+def test_numbers_that_are_none_are_reported_and_not_used(tmp_path, number):
+    result = scan(lay_one(tmp_path, f"c/a_control_{number}.png"))
+    assert roles(result["a"])["controls"] == [f"{C}/a.png"]
+    assert result.finding("bad-control-number").where == f"{C}/a_control_{number}.png"
+
+
+def test_a_legacy_number_is_reported_with_its_right_name(tmp_path):
+    result = scan(lay_one(tmp_path, "c/a_2.png"))
+    assert roles(result["a"])["controls"] == [f"{C}/a.png"]
+    assert result.finding("legacy-control-name").fix == "rename it to a_control_2.png"
+
+
+def test_a_file_called_like_a_mask_with_a_number_is_no_control(tmp_path):
+    result = scan(lay_one(tmp_path, "c/a_mask_1.png"))
+    assert roles(result["a"]) == {"controls": [f"{C}/a.png"], "mask": None, "target": f"{T}/a.png"}
+    assert result.finding("orphan-control").where == f"{C}/a_mask_1.png"
+
+
+def test_two_files_for_one_role_warn_and_the_documented_order_decides(tmp_path):
+    names = ["c/a.jpg", "c/a_control_1.jpg", "c/a_control_1.png", "c/a_mask.webp", "c/a_mask.jpg", "t/a.webp"]
+    result = scan(lay_one(tmp_path, *names))
+    assert roles(result["a"]) == {
+        "controls": [f"{C}/a.png", f"{C}/a_control_1.png"],
+        "mask": f"{C}/a_mask.jpg",
+        "target": f"{T}/a.png",
+    }
+    assert [finding.where for finding in result.findings] == [
+        f"{C}/a.jpg",
+        f"{C}/a_control_1.jpg",
+        f"{C}/a_mask.webp",
+        f"{T}/a.webp",
+    ]
+    for finding in result.findings:
+        assert (finding.code, finding.severity, finding.sample) == ("ambiguous-file", "warning", ("train", "a"))
+    assert "a.png is used, a.jpg is not" in result.findings[0].message
+
+
+# --- masks ------------------------------------------------------------------------------------------------------
+
+
+def test_a_mask_beside_the_target_is_used_with_a_note(tmp_path):
+    result = scan(lay_one(tmp_path, "t/a_mask.png"))
+    assert roles(result["a"])["mask"] == f"{T}/a_mask.png"
+    assert result.finding("mask-beside-target").severity == "note"
+
+
+def test_of_two_masks_the_one_beside_the_controls_is_used_with_a_warning(tmp_path):
+    result = scan(lay_one(tmp_path, "c/a_mask.png", "t/a_mask.png"))
+    assert roles(result["a"])["mask"] == f"{C}/a_mask.png"
+    assert (result.finding("mask-twice").severity, result.finding("mask-twice").where) == ("warning", f"{T}/a_mask.png")
+
+
+def test_a_name_that_is_a_sample_is_never_a_mask_or_control_of_another(tmp_path):
+    lay_split(tmp_path, bases=["cat", "cat_mask", "cat_control_1"])
+    result = scan(tmp_path)
+    for base in ("cat", "cat_mask", "cat_control_1"):
+        assert roles(result[base]) == {"controls": [f"{C}/{base}.png"], "mask": None, "target": f"{T}/{base}.png"}
+    assert result.codes == ["shadowed-name", "shadowed-name"]
+    assert {finding.where for finding in result.findings} == {f"{C}/cat_control_1.png", f"{C}/cat_mask.png"}
+
+
+# --- what fits nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_sample_without_control_is_left_out_with_a_warning_that_names_it(tmp_path):
+    result = scan(lay_one(tmp_path, "t/b.txt", "t/b.png", "c/b_mask.png"))
+    assert result.ids == ["a"]
+    finding = result.finding("missing-control")
+    assert (finding.severity, finding.where, finding.sample) == ("warning", f"{T}/b.txt", ("train", "b"))
+
+
+# --- prompts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "prompt"),
+    [
+        (b"Add a cat", "Add a cat"),
+        (b"\xef\xbb\xbfAdd a cat", "Add a cat"),
+        (b"  Add\r\na cat\r\n\r\n", "Add\na cat"),
+        (b"Add\ra cat\r", "Add\na cat"),
+        ("Füge 🐱 hinzu\u2029".encode(), "Füge 🐱 hinzu"),
+        (b"null", "null"),
+        (b"007", "007"),
+        (b"", ""),
+        (b" \n\t", ""),
+    ],
+)
+def test_a_prompt_is_its_file_s_text_with_plain_line_ends_and_no_outer_space(tmp_path, content, prompt):
+    lay_one(tmp_path)
+    write(tmp_path / T / "a.txt", content)
+    result = scan(tmp_path)
+    assert result["a"].prompt == prompt
+    assert result.codes == (["prompt-bom"] if content.startswith(b"\xef\xbb\xbf") else [])
+
+
+def test_of_two_prompts_the_one_in_small_letters_is_used_with_a_warning(tmp_path):
+    lay_one(tmp_path)
+    write(tmp_path / T / "a.TXT", "Another prompt.")
+    result = scan(tmp_path)
+    assert result["a"].prompt == "Prompt of a."
+    assert result.finding("ambiguous-file").where == f"{T}/a.TXT"
+
+
+# --- splits -----------------------------------------------------------------------------------------------------
+
+
+def test_any_folder_of_the_shape_is_a_split(tmp_path):
+    for split in ("train", "validation", "v1.2"):
+        lay_split(tmp_path, split, bases=[split])
+    assert list(scan(tmp_path).splits) == ["train", "v1.2", "validation"]
+
+
+def test_a_folder_of_the_shape_whose_name_is_no_split_s_is_left_aside_with_a_warning(tmp_path):
+    lay_split(tmp_path)
+    lay_split(tmp_path, "my-split")
+    result = scan(tmp_path)
+    assert list(result.splits) == ["train"]
+    assert (result.finding("bad-split-name").where, result.finding("bad-split-name").severity) == (
+        "my-split",
+        "warning",
+    )
+
+
+def test_column_names_are_for_tables(tmp_path):
+    with pytest.raises(UsageError, match="--column"):
+        scan(lay_split(tmp_path), columns={"prompt": "text"})
+
+
+# --- all names at once ------------------------------------------------------------------------------------------
+
+BASES = st.lists(st.sampled_from(["a", "a_1", "a_mask", "a_control_1", "a.b", "A", "b", "b_control_2"]), unique=True)
+SUFFIXES = ["", "_mask", "_control_1", "_control_2", "_control_01", "_1", ".b"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(BASES, st.sets(st.tuples(st.sampled_from(["a", "b", "A", "a_mask"]), st.sampled_from(SUFFIXES))))
+def test_every_image_is_used_once_or_reported(tmp_path_factory, bases, images):
+    root = tmp_path_factory.mktemp("set")
+    (root / C).mkdir(parents=True)
+    lay(
+        root, f"{C}/keep.png", *(f"{T}/{base}.txt" for base in bases), *(f"{C}/{base}{end}.png" for base, end in images)
+    )
+    findings = []
+    samples = list(directory.read(FolderTree(root), "train", {}, findings.append))
+    used = [blob.name for sample in samples for _, blob in sample.media()]
+    assert len(used) == len(set(used))
+    reported = {finding.where for finding in findings}
+    lone = {f"{C}/{base}_mask.png" for base in bases} - set(used)  # the mask of a sample that is left out itself
+    for base, end in images:
+        name = f"{C}/{base}{end}.png"
+        assert name in used or name in reported or name in lone
+
+
+def test_a_picture_is_made_in_the_format_of_its_name():
+    assert picture("a.jpg")[:3] == b"\xff\xd8\xff"

@@ -1,0 +1,149 @@
+import os
+import pickle
+
+import pytest
+
+from qflux_hub.errors import NotFoundError, UsageError
+from qflux_hub.sample import Stamp
+from qflux_hub.tree import FolderTree, stamp_of
+from tests.builders import lay, write
+
+
+def codes_of(tree):
+    return [(finding.code, finding.where) for finding in tree.findings]
+
+
+def test_a_folder_is_one_sorted_listing(tmp_path):
+    lay(tmp_path, "b/z.png", "b/a.png", "b/c/x.txt", "a.txt", "b/B.png", "a/y.txt", "b-2/x.txt", "\u00e4/x.txt")
+    (tmp_path / "empty/er").mkdir(parents=True)
+    tree = FolderTree(tmp_path)
+    assert list(tree.files.items()) == [
+        ("", ["a.txt"]),
+        ("a", ["y.txt"]),
+        ("b", ["B.png", "a.png", "z.png"]),
+        ("b/c", ["x.txt"]),
+        ("b-2", ["x.txt"]),
+        ("\u00e4", ["x.txt"]),
+    ]
+    assert tree.findings == []
+
+
+def test_the_tree_is_called_what_the_user_called_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(lay(tmp_path, "set/a.txt"))
+    tree = FolderTree("set/")
+    assert tree.name == "set/"
+    assert tree.read("a.txt") == b"Prompt of a.\n"
+
+
+def test_a_blob_has_size_and_stamp_and_opens_its_bytes(tmp_path):
+    path = write(tmp_path / "sub/a.png", b"12345")
+    blob = FolderTree(tmp_path).blob("sub/a.png")
+    stat = path.stat()
+    assert (blob.name, blob.size, blob.stamp) == ("sub/a.png", 5, Stamp(stat.st_mtime_ns, stat.st_ino))
+    with pickle.loads(pickle.dumps(blob)).open() as file:  # noqa: S301 - it travels to worker processes
+        assert stamp_of(file) == blob.stamp
+        assert file.read() == b"12345"
+
+
+def test_a_blob_of_a_file_that_is_gone_is_not_found(tmp_path):
+    tree = FolderTree(lay(tmp_path, "a.png"))
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        tree.blob("a.png")
+
+
+def test_the_litter_of_systems_is_not_listed(tmp_path):
+    write(tmp_path / "train/._x.txt", b"\x00\x05\x16\x07\x00")
+    lay(tmp_path, "train/x.txt", "train/.DS_Store", "train/Thumbs.db", ".git/config", "desktop.ini")
+    assert FolderTree(tmp_path).files == {"train": ["x.txt"]}
+
+
+def test_what_is_not_a_folder_is_said(tmp_path):
+    file = write(tmp_path / "train.csv", "control,prompt\n")
+    with pytest.raises(NotFoundError, match="There is no folder"):
+        FolderTree(tmp_path / "absent")
+    with pytest.raises(UsageError, match="is a file") as error:
+        FolderTree(file)
+    assert error.value.hint == "Give the folder that holds the dataset."
+
+
+# --- links ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path_factory):
+    return lay(tmp_path_factory.mktemp("outside"), "secret.txt", "private/key.txt")
+
+
+def test_links_out_of_the_root_are_left_out_and_reported(tmp_path, outside):
+    lay(tmp_path, "train/a.txt")
+    (tmp_path / "train/b.txt").symlink_to(outside / "secret.txt")
+    (tmp_path / "train/more").symlink_to(outside / "private")
+    (tmp_path / "train/up.txt").symlink_to(os.path.relpath(outside / "secret.txt", tmp_path / "train"))
+    tree = FolderTree(tmp_path)
+    assert tree.files == {"train": ["a.txt"]}
+    assert codes_of(tree) == [("outside-root", f"train/{name}") for name in ("b.txt", "more", "up.txt")]
+    assert str(outside / "secret.txt") in tree.findings[0].message
+    assert "--follow-links" in tree.findings[0].fix
+
+
+def test_links_out_of_the_root_are_followed_when_asked(tmp_path, outside):
+    lay(tmp_path, "train/a.txt")
+    (tmp_path / "train/b.txt").symlink_to(outside / "secret.txt")
+    (tmp_path / "train/more").symlink_to(outside / "private")
+    tree = FolderTree(tmp_path, follow_links=True)
+    assert tree.files == {"train": ["a.txt", "b.txt"], "train/more": ["key.txt"]}
+    assert tree.findings == []
+    assert tree.read("train/more/key.txt") == b"Prompt of key.\n"
+
+
+def test_a_root_whose_name_begins_like_the_link_s_target_is_no_inside(tmp_path):
+    lay(tmp_path, "set/a.txt", "set-2/b.txt")
+    (tmp_path / "set/b.txt").symlink_to(tmp_path / "set-2/b.txt")
+    assert codes_of(FolderTree(tmp_path / "set")) == [("outside-root", "b.txt")]
+
+
+def test_links_inside_the_root_are_followed(tmp_path):
+    lay(tmp_path, "train/control/a.png")
+    (tmp_path / "train/target").symlink_to("control")
+    (tmp_path / "train/control/b.png").symlink_to("a.png")
+    tree = FolderTree(tmp_path)
+    assert tree.files == {"train/control": ["a.png", "b.png"], "train/target": ["a.png", "b.png"]}
+    assert tree.findings == []
+
+
+def test_a_root_that_is_a_link_holds_its_own_files(tmp_path):
+    lay(tmp_path, "set/a.txt", "set/b/c.txt")
+    (tmp_path / "link").symlink_to("set")
+    (tmp_path / "set/d.txt").symlink_to("b/c.txt")
+    tree = FolderTree(tmp_path / "link")
+    assert tree.files == {"": ["a.txt", "d.txt"], "b": ["c.txt"]}
+    assert tree.findings == []
+
+
+def test_links_that_go_round_end(tmp_path):
+    lay(tmp_path, "a/x.txt", "b/y.txt")
+    (tmp_path / "a/root").symlink_to(tmp_path)
+    (tmp_path / "a/self").symlink_to(".")
+    (tmp_path / "a/b").symlink_to("../b")
+    (tmp_path / "b/a").symlink_to("../a")
+    tree = FolderTree(tmp_path, follow_links=True)
+    assert tree.files == {"a": ["x.txt"], "a/b": ["y.txt"], "b": ["y.txt"], "b/a": ["x.txt"]}
+
+
+def test_a_link_that_leads_nowhere_is_reported(tmp_path):
+    lay(tmp_path, "a.txt")
+    (tmp_path / "b.txt").symlink_to("absent.txt")
+    (tmp_path / "c.txt").symlink_to("c.txt")
+    tree = FolderTree(tmp_path)
+    assert tree.files == {"": ["a.txt"]}
+    assert codes_of(tree) == [("missing-file", "b.txt"), ("missing-file", "c.txt")]
+
+
+def test_pipes_and_sockets_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    (tmp_path / "b.txt").symlink_to("a.txt")
+    assert FolderTree(tmp_path).files == {}
+
+
+# --- names and depths -------------------------------------------------------------------------------------------
