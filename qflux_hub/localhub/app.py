@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from qflux_hub.localhub import routes_files, routes_git, routes_repos, routes_talk, routes_xet
+from qflux_hub.localhub import routes_files, routes_git, routes_lfs, routes_repos, routes_talk, routes_xet
 from qflux_hub.localhub.exchange import BODY_BYTES, Call, error_answer
 from qflux_hub.localhub.problems import DamagedError, HttpError, no_repo
 from qflux_hub.localhub.services import Route, Services
 
 ROUTES: tuple[Route, ...] = (
     *routes_files.ROUTES,
+    *routes_lfs.ROUTES,
     *routes_xet.ROUTES,
     *routes_git.ROUTES,
     *routes_talk.ROUTES,

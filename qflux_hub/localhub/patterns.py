@@ -40,7 +40,13 @@ def check_path(path: str) -> str:
     """``path`` as it stands in a tree; 422 when it could mean anything but a plain file below the root."""
     parts = path.split("/")
     wrong = any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
-    if wrong or "\\" in path or any(ord(char) < 32 or ord(char) == 127 for char in path) or len(path.encode()) > 1024:
+    # The real Hub takes a backslash as a character of a name, but not in a path that begins with "..\\".
+    if (
+        wrong
+        or path.startswith("..\\")
+        or any(ord(char) < 32 or ord(char) == 127 for char in path)
+        or len(path.encode()) > 1024
+    ):
         raise HttpError(422, f"Invalid path in repo: {path!r}")
     return path
 

@@ -41,6 +41,15 @@ def no_repo(anonymous: bool) -> HttpError:
     return HttpError(404, "Repository not found", code="RepoNotFound")
 
 
+def gated(repo_type: str, full_name: str, anonymous: bool) -> HttpError:
+    """The repo may be seen, but its files are only for those whom its owner let in."""
+    if anonymous:
+        message = f"Access to {repo_type} {full_name} is restricted. You must have access to it and be authenticated."
+        return HttpError(401, message, code="GatedRepo")
+    message = f"Access to {repo_type} {full_name} is restricted and you are not in the authorized list."
+    return HttpError(403, message, code="GatedRepo")
+
+
 def no_revision(revision: str) -> HttpError:
     """The revision is neither a branch, a tag, a ref nor a commit of the repo."""
     return HttpError(404, f"Invalid rev id: {revision}", code="RevisionNotFound")

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from qflux_hub.localhub import discussions
 from qflux_hub.localhub.exchange import Call, answer
 from qflux_hub.localhub.patterns import is_ignored, is_lfs
-from qflux_hub.localhub.problems import HttpError, forbidden, no_entry, no_revision
+from qflux_hub.localhub.problems import HttpError, forbidden, no_entry
 from qflux_hub.localhub.routes_repos import iso
 from qflux_hub.localhub.services import Services, route, streaming_route
-from qflux_hub.localhub.store import MAIN, Commit, Repo
+from qflux_hub.localhub.store import Commit, Ref, Repo
 from qflux_hub.localhub.trees import Found
 
 TREE_PAGE = 1000
@@ -198,14 +198,13 @@ def _commit_body(hub: Services, call: Call, repo: Repo, incoming: Any) -> Respon
             made = hub.committer.commit(db, repo, ref, author, body)
             discussions.note_commit(db, repo, ref.name, made)
             return answer(_made(call, repo, made))
-        base = hub.store.resolve(repo, revision)
-        pull = discussions.open_pull(
-            db, repo, author, "", "", f"refs/heads/{revision}" if revision != base.oid else MAIN
-        )
+        base = hub.committer.branch_ref(repo, revision)
+        pull = discussions.open_pull(db, repo, author, "", "", base.name, draft=False)
         hub.store.create_ref(db, repo, pull.ref, base.oid)
-        ref = hub.committer.branch_ref(repo, pull.ref)
-        made = hub.committer.commit(db, repo, ref, author, body)
-        discussions.retitle(db, repo, pull.num, made.title, made.message)
+        made = hub.committer.commit(db, repo, Ref(pull.ref, base.oid), author, body)
+        discussions.update(db, repo, pull.num, title=made.title)
+        if made.message:
+            discussions.add_event(db, repo, pull.num, "comment", author, {"raw": made.message})
         discussions.note_commit(db, repo, pull.ref, made)
         url = f"{call.origin}{repo.page}/discussions/{pull.num}"
         return answer({**_made(call, repo, made), "pullRequestUrl": url})
@@ -215,21 +214,14 @@ def super_squash(hub: Services, call: Call) -> Response:
     """Replace the history of a branch by one commit with its content."""
     repo = hub.repo(call, write="squash a branch")
     message = str(call.json.get("message") or f"Super-squash branch {call.params['rev']!r}")
+    if hub.store.ref(repo, f"refs/tags/{call.params['rev']}"):
+        raise HttpError(400, f"Invalid reference for a branch: refs/tags/{call.params['rev']}")
     with hub.db.write() as db:
-        ref = _branch(hub, repo, call.params["rev"])
-        head = hub.store.commit(repo, ref)
+        ref = hub.committer.branch_ref(repo, call.params["rev"])
+        head = hub.store.commit(repo, ref.oid)
         made = hub.store.add_commit(db, repo, head.tree, (), call.caller.user, message, "")
-        hub.store.point(db, repo, f"refs/heads/{call.params['rev']}", made.oid)
+        hub.store.point(db, repo, ref.name, made.oid)
     return answer({"oid": made.oid})
-
-
-def _branch(hub: Services, repo: Repo, name: str) -> str:
-    ref = hub.store.ref(repo, f"refs/heads/{name}")
-    if ref is None:
-        if hub.store.ref(repo, f"refs/tags/{name}"):
-            raise HttpError(400, f"Invalid reference for a branch: refs/tags/{name}")
-        raise no_revision(name)
-    return ref.oid
 
 
 def _require_commit(repo: Repo, call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,9 @@ from qflux_hub.localhub.store import TYPES, Commit, Repo, check_type
 from qflux_hub.localhub.trees import Found
 
 PAGE = 1000
+_OPENED = re.compile(r"\s*---[ \t]*[\r\n]")
+_BLOCK = re.compile(r"\s*---[ \t]*[\r\n]+([\s\S]*?)[\r\n]*---[ \t]*(?:[\r\n]|$)")
+"""The metadata block of a card, found by the same rule as the clients find it."""
 
 
 def iso(milliseconds: int) -> str:
@@ -172,13 +176,13 @@ def card_metadata(hub: Services, commit: Commit) -> dict[str, Any] | None:
 
 def read_metadata(text: str) -> tuple[list[str], dict[str, Any]]:
     """(errors, metadata) of a card's YAML block; both empty when it has none."""
-    if not text.replace("\r\n", "\n").startswith("---\n"):
+    if not _OPENED.match(text):
         return [], {}
-    block, end, _ = text.replace("\r\n", "\n")[4:].partition("\n---")
-    if not end:
+    block = _BLOCK.match(text)
+    if block is None:
         return ["the metadata block is not closed by ---"], {}
     try:
-        metadata = yaml.safe_load(block)
+        metadata = yaml.safe_load(block[1])
     except yaml.YAMLError as error:
         return [f"the metadata is not YAML: {error}"], {}
     if metadata is None:
@@ -206,9 +210,7 @@ def validate_yaml(hub: Services, call: Call) -> Response:
 
 def auth_check(hub: Services, call: Call) -> Response:
     """Whether the caller may read the repo."""
-    repo = hub.repo(call)
-    if repo.gated and not call.caller.owns(repo.namespace):
-        raise HttpError(403, f"Access to {repo.full_name} is restricted", code="GatedRepo")
+    hub.repo(call, content=True)
     return answer({})
 
 

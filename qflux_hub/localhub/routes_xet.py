@@ -1,7 +1,8 @@
 """Routes of Xet: tokens, and the content store that hf_xet talks to.
 
-The store's URL ends in a number that changes whenever a collection removes xorbs: hf_xet keeps its memory of known
-chunks apart for every store URL, so it never builds on xorbs that are gone.
+The store's URL ends in a word that is the directory's own and changes whenever a collection removes xorbs. hf_xet
+keeps its memory of known chunks apart for every store URL, so it never builds on xorbs that are gone, nor on those of
+another hub that once had the same port.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SHARD_BYTES = 128 * 1024 * 1024
 
 def read_token(hub: Services, call: Call) -> Response:
     """A token to fetch the files of a repo."""
-    repo = hub.repo(call)
+    repo = hub.repo(call, content=True)
     return _token(hub, call, repo.id, "read")
 
 
@@ -43,7 +44,7 @@ def write_token(hub: Services, call: Call) -> Response:
 
 def _token(hub: Services, call: Call, repo: int, role: Role) -> Response:
     token, expires = hub.signer.xet_token(repo, role)
-    url = f"{call.origin}/xet/{hub.setting('xet-era', '1')}"
+    url = f"{call.origin}/xet/{hub.xet_era()}"
     headers = {"X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(expires), "X-Xet-Cas-Url": url}
     return answer({"accessToken": token, "exp": expires, "casUrl": url}, headers=headers)
 

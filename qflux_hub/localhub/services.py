@@ -17,6 +17,7 @@ from qflux_hub.localhub.db import Database
 from qflux_hub.localhub.exchange import Call
 from qflux_hub.localhub.files import ContentFiles
 from qflux_hub.localhub.lfs import LargeFiles
+from qflux_hub.localhub.problems import gated
 from qflux_hub.localhub.store import Repo, Store
 from qflux_hub.localhub.trees import Trees
 from qflux_hub.localhub.xet import XetStore
@@ -40,13 +41,27 @@ class Services:
 
     def setting(self, key: str, default: str) -> str:
         """A value that the directory keeps; ``default`` is kept when there is none yet."""
-        with self.db.write() as db:
-            db.execute("INSERT OR IGNORE INTO setting VALUES (?, ?)", (key, default))
-            return str(db.execute("SELECT value FROM setting WHERE key = ?", (key,)).fetchone()["value"])
+        query = "SELECT value FROM setting WHERE key = ?"
+        row = self.db.connection.execute(query, (key,)).fetchone()
+        if row is None:
+            with self.db.write() as db:
+                db.execute("INSERT OR IGNORE INTO setting VALUES (?, ?)", (key, default))
+                row = db.execute(query, (key,)).fetchone()
+        return str(row["value"])
 
-    def repo(self, call: Call, *, write: str = "") -> Repo:
-        """The repo that the path names, visible to the caller, and writable for it when ``write`` names an action."""
+    def xet_era(self) -> str:
+        """The word that ends the URL of the content store."""
+        return self.setting("xet-era", secrets.token_hex(4))
+
+    def repo(self, call: Call, *, content: bool = False, write: str = "") -> Repo:
+        """The repo that the path names, visible to the caller.
+
+        With ``content`` its files must be open to the caller (a gated repo shows itself, but not its files); when
+        ``write`` names an action, the caller must be allowed to do it.
+        """
         repo = self.store.find(call.params["type"], call.params["repo"], call.caller)
+        if content and repo.gated and not call.caller.owns(repo.namespace):
+            raise gated(repo.type, repo.full_name, call.caller.is_anonymous)
         if write:
             call.caller.require_write(repo.namespace, write)
         return repo

@@ -124,7 +124,7 @@ class Store:
         other = db.execute("SELECT id FROM repo WHERE type = ? AND namespace = ? AND name = ?",
                            (repo.type, namespace, name)).fetchone()  # fmt: skip
         if other is not None and other["id"] != repo.id:
-            raise HttpError(409, f"A {repo.type} repo called {namespace}/{name} already exists")
+            raise HttpError(409, f"A {repo.type} repository called `{namespace}/{name}` already exists")
         place = (repo.type, namespace, name)
         db.execute("DELETE FROM alias WHERE type = ? AND namespace = ? AND name = ?", place)
         db.execute("UPDATE repo SET namespace = ?, name = ? WHERE id = ?", (namespace, name, repo.id))
@@ -231,9 +231,11 @@ class Store:
         author: str,
         title: str,
         message: str,
+        *,
+        created: int | None = None,
     ) -> Commit:
         """Record a commit inside the caller's transaction. No ref points to it yet."""
-        created = now_ms()
+        created = now_ms() if created is None else created
         # Two commits of one millisecond with equal content would be one commit; the clock is nudged instead.
         while True:
             raw = pack_commit(tree, parents, author, created, title, message)

@@ -125,6 +125,25 @@ class Trees:
             return ""
         return self.blob(found.oid).decode(errors="replace")
 
+    def diff(self, old: str | None, new: str | None, prefix: str = "") -> dict[str, tuple[Entry | None, Entry | None]]:
+        """The files that differ between two trees, by path: (old entry, new entry). Equal folders are not opened."""
+        if old == new:
+            return {}
+        before = self.entries(old) if old else {}
+        after = self.entries(new) if new else {}
+        found: dict[str, tuple[Entry | None, Entry | None]] = {}
+        for name in sorted(before.keys() | after.keys()):
+            one, two = before.get(name), after.get(name)
+            if one == two:
+                continue
+            folders = [entry.oid if entry and entry.is_tree else None for entry in (one, two)]
+            if any(folders):
+                found |= self.diff(folders[0], folders[1], f"{prefix}{name}/")
+            files = [entry if entry and not entry.is_tree else None for entry in (one, two)]
+            if any(files):
+                found[prefix + name] = (files[0], files[1])
+        return found
+
     def last_changes(self, store: Store, repo: Repo, head: Commit, paths: Iterable[str]) -> dict[str, Commit]:
         """For each path the newest commit on the way back from ``head`` that changed it."""
         open_paths = set(paths)
@@ -188,7 +207,7 @@ class TreeEditor:
 
     def save(self, db: sqlite3.Connection) -> str:
         """Write the trees that changed, inside the caller's transaction; the id of the new root."""
-        return self._save(db, self._root) or self._store(db, [])
+        return self._save(db, self._root) or save_tree(db, [])
 
     def _children(self, node: _Node) -> dict[str, _Node | Entry]:
         if node.children is None:
@@ -205,13 +224,15 @@ class TreeEditor:
                 entries.append(child)
             elif (oid := self._save(db, child)) is not None:
                 entries.append(Entry(name, TREE_MODE, oid))
-        return self._store(db, entries) if entries else None
+        return save_tree(db, entries) if entries else None
 
-    def _store(self, db: sqlite3.Connection, entries: list[Entry]) -> str:
-        data = pack_tree(entries)
-        oid = object_id("tree", data)
-        db.execute("INSERT OR IGNORE INTO tree VALUES (?, ?)", (oid, data))
-        return oid
+
+def save_tree(db: sqlite3.Connection, entries: list[Entry]) -> str:
+    """Write a tree inside the caller's transaction; its id."""
+    data = pack_tree(entries)
+    oid = object_id("tree", data)
+    db.execute("INSERT OR IGNORE INTO tree VALUES (?, ?)", (oid, data))
+    return oid
 
 
 def _found(path: str, entry: Entry, row: sqlite3.Row | None) -> Found:
