@@ -76,34 +76,41 @@ class FolderTree:
         self._opener = FolderOpener(os.fspath(self.root))
         self._real_root = os.path.realpath(self.root)
         self._follow_links = follow_links
-        self.files: dict[str, list[str]] = dict(self._walk("", self._real_root, frozenset()))
+        self.files: dict[str, list[str]] = dict(self._walk())
+        self.findings.sort(key=lambda finding: finding.where)
 
-    def _walk(self, folder: str, real: str, above: frozenset[str]) -> Iterator[tuple[str, list[str]]]:
+    def _walk(self) -> Iterator[tuple[str, list[str]]]:
         """Every folder with files, parents first, names in code point order.
 
-        ``real`` is the folder's path with links resolved; ``above`` those of the folders it lies in, so that a link
-        to one of them ends the walk instead of going round.
+        A folder waits with its path with links resolved and those of the folders it lies in, so that a link to one of
+        them ends the walk instead of going round.
         """
-        names: list[str] = []
-        folders: list[tuple[str, str]] = []
-        above |= {real}
-        with os.scandir(f"{self._opener.root}/{folder}") as entries:
-            for entry in entries:
-                if is_litter(entry.name):
-                    continue
-                path, target = f"{folder}/{entry.name}".lstrip("/"), f"{real}/{entry.name}"
-                if entry.is_symlink():
-                    target = os.path.realpath(entry.path)
-                    if target in above or not self._may_follow(path, target):
+        waiting: list[tuple[str, str, frozenset[str]]] = [("", self._real_root, frozenset())]
+        while waiting:
+            folder, real, above = waiting.pop()
+            above |= {real}
+            names: list[str] = []
+            folders: list[tuple[str, str, frozenset[str]]] = []
+            with os.scandir(f"{self._opener.root}/{folder}") as entries:
+                for entry in entries:
+                    name = entry.name
+                    if is_litter(name):
                         continue
-                if entry.is_dir():
-                    folders.append((path, target))
-                elif entry.is_file():
-                    names.append(entry.name)
-        if names:
-            yield folder, sorted(names)
-        for path, target in sorted(folders):
-            yield from self._walk(path, target, above)
+                    if entry.is_file(follow_symlinks=False):
+                        names.append(name)
+                        continue
+                    path, target = f"{folder}/{name}".lstrip("/"), f"{real}/{name}"
+                    if entry.is_symlink():
+                        target = os.path.realpath(entry.path)
+                        if target in above or not self._may_follow(path, target):
+                            continue
+                    if entry.is_dir():
+                        folders.append((path, target, above))
+                    elif entry.is_file():
+                        names.append(name)
+            if names:
+                yield folder, sorted(names)
+            waiting += sorted(folders, key=lambda waits: waits[0], reverse=True)
 
     def _may_follow(self, path: str, real: str) -> bool:
         if not os.path.exists(real):  # noqa: PTH110 - a string from realpath

@@ -146,4 +146,25 @@ def test_pipes_and_sockets_are_no_files(tmp_path):
     assert FolderTree(tmp_path).files == {}
 
 
+def test_findings_come_in_the_order_of_their_paths(tmp_path, outside):
+    for name in ("zebra", "b/ant", "m", "a/fox", "a/bee", "bear"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(outside)
+    paths = [where for _, where in codes_of(FolderTree(tmp_path))]
+    assert paths == ["a/bee", "a/fox", "b/ant", "bear", "m", "zebra"]
+
+
 # --- names and depths -------------------------------------------------------------------------------------------
+
+
+def test_folders_may_be_deeper_than_python_s_stack(tmp_path):
+    lay(tmp_path, "a.txt")
+    path = os.fspath(tmp_path)
+    for _ in range(1500):
+        path += "/d"
+        os.mkdir(path)  # noqa: PTH102 - pathlib and shutil go down by recursion
+    (tmp_path / "a.txt").rename(f"{path}/x.txt")
+    tree = FolderTree(tmp_path)
+    (tmp_path / "/".join("d" * 1500) / "x.txt").rename(tmp_path / "a.txt")
+    os.removedirs(path)
+    assert list(tree.files) == ["/".join("d" * 1500)]
