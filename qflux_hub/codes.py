@@ -140,6 +140,13 @@ UNUSED_FILE = _code(
     """It is neither an image nor a prompt, or lies where none is expected. It is left aside. One finding stands for all
     files of a folder.""",
 )
+UNDECODABLE_NAME = _code(
+    "undecodable-name",
+    "error",
+    "A file or folder has a name that is not UTF-8.",
+    """Ids, tables and the Hub are UTF-8, so the file cannot be uploaded under its name and is left out. Archives made
+    on other systems often unpack to such names; `convmv` renames whole folders.""",
+)
 BAD_SPLIT_NAME = _code(
     "bad-split-name",
     "warning",

@@ -61,12 +61,13 @@ def stamp_of(file: BinaryIO) -> Stamp:
 class FolderTree:
     """A local folder, listed once when it is made.
 
-    Links that end outside of ``root`` are left out with a finding, unless ``follow_links``. Dot files and systems'
-    litter (AppleDouble, Thumbs.db) are not listed. Raises NotFoundError when there is no such folder.
+    Links that end outside of ``root`` are left out with a finding, unless ``follow_links``; so are names that are not
+    UTF-8. Dot files and systems' litter (AppleDouble, Thumbs.db) are not listed. Raises NotFoundError when there is no
+    such folder.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, follow_links: bool = False) -> None:
-        self.name = os.fspath(root)
+        self.name = _shown(os.fspath(root))
         self.root = Path(root)
         if not self.root.exists():
             raise NotFoundError(f"There is no folder {self.name!r}.", hint="Check the path; it is relative to here.")
@@ -94,7 +95,7 @@ class FolderTree:
             with os.scandir(f"{self._opener.root}/{folder}") as entries:
                 for entry in entries:
                     name = entry.name
-                    if is_litter(name):
+                    if is_litter(name) or not (name.isascii() or self._is_decodable(f"{folder}/{name}".lstrip("/"))):
                         continue
                     if entry.is_file(follow_symlinks=False):
                         names.append(name)
@@ -112,10 +113,21 @@ class FolderTree:
                 yield folder, sorted(names)
             waiting += sorted(folders, key=lambda waits: waits[0], reverse=True)
 
+    def _is_decodable(self, path: str) -> bool:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            message = f"{_shown(path)} has a name that is not UTF-8; it is left out."
+            self.findings.append(codes.UNDECODABLE_NAME(_shown(path), message, fix="rename it"))
+            return False
+        return True
+
     def _may_follow(self, path: str, real: str) -> bool:
         if not os.path.exists(real):  # noqa: PTH110 - a string from realpath
             self.findings.append(
-                codes.MISSING_FILE(path, f"{path} is a link to {real}, which does not exist.", fix="remove the link")
+                codes.MISSING_FILE(
+                    path, f"{path} is a link to {_shown(real)}, which does not exist.", fix="remove the link"
+                )
             )
             return False
         inside = os.path.commonpath([real, self._real_root]) == self._real_root
@@ -123,7 +135,7 @@ class FolderTree:
             self.findings.append(
                 codes.OUTSIDE_ROOT(
                     path,
-                    f"{path} is a link to {real}, outside of {self.name}.",
+                    f"{path} is a link to {_shown(real)}, outside of {self.name}.",
                     fix="copy the file into the folder, or allow links with --follow-links",
                 )
             )
@@ -139,3 +151,8 @@ class FolderTree:
         """All bytes of a small file."""
         with self._opener(path) as file:
             return file.read()
+
+
+def _shown(path: str) -> str:
+    """A path as it can be printed: Python lists bytes that are not UTF-8 as lone surrogates, which cannot."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")

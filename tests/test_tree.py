@@ -6,7 +6,7 @@ import pytest
 from qflux_hub.errors import NotFoundError, UsageError
 from qflux_hub.sample import Stamp
 from qflux_hub.tree import FolderTree, stamp_of
-from tests.builders import lay, write
+from tests.builders import lay, lay_split, scan, write
 
 
 def codes_of(tree):
@@ -168,3 +168,24 @@ def test_folders_may_be_deeper_than_python_s_stack(tmp_path):
     (tmp_path / "/".join("d" * 1500) / "x.txt").rename(tmp_path / "a.txt")
     os.removedirs(path)
     assert list(tree.files) == ["/".join("d" * 1500)]
+
+
+def test_names_that_are_not_utf_8_are_left_out_and_reported(tmp_path):
+    lay_split(tmp_path, bases=["a"])
+    write(tmp_path / "train/training_images" / os.fsdecode(b"caf\xe9.txt"), "Add milk.")
+    write(tmp_path / os.fsdecode(b"gar\xe7on") / "x.txt", "Hello.")
+    result = scan(tmp_path)
+    assert result.ids == ["a"]
+    found = [finding for finding in result.findings if finding.code == "undecodable-name"]
+    assert [finding.where for finding in found] == ["gar\\xe7on", "train/training_images/caf\\xe9.txt"]
+    assert {finding.severity for finding in found} == {"error"}
+    assert "\\xe9" in found[1].message
+
+
+def test_whatever_is_said_of_a_name_can_be_printed(tmp_path):
+    root = tmp_path / os.fsdecode(b"s\xe9t")
+    (lay(root, "a.txt") / "b.txt").symlink_to(os.fsdecode(b"../\xe9"))
+    tree = FolderTree(root)
+    assert tree.read("a.txt") == b"Prompt of a.\n"
+    (finding,) = tree.findings
+    assert f"{tree.name} {finding.message}".encode().count(rb"\xe9") == 2
