@@ -1,76 +1,40 @@
-"""The card (README.md) of a dataset repo: what qflux says in it, merged as text so that the user's words survive.
+"""The card (README.md) of a dataset repo, merged as text so that the user's words survive byte for byte.
 
-Three places are ours. In the front matter, of the config named ``default``, the ``data_files`` and the
-``dataset_info``: `datasets` and the Hub's viewer read them. In the body, what stands between two marker lines. A new
-card also gets a title, a sentence and a few tags, which belong to the user from then on. The same data gives the same
-card, byte for byte: nothing here knows the time.
-
-``dataset_info`` is exact or absent: `datasets` refuses to load a split whose number of examples differs, or that is
-missing from the list.
+Three places are ours: in the front matter, the files and the facts of the config named ``default``; in the body, what
+stands between two marker lines. A new card also gets a title, a sentence and a few tags, which belong to the user from
+then on. The same data gives the same card: nothing here knows the time.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qflux_hub.errors import DataError
-from qflux_hub.frontmatter import CardText, FrontMatter, Path, take_apart
+from qflux_hub.configs import CardFacts, SplitFacts, rank, read_card, with_files, with_info
+from qflux_hub.frontmatter import CardText, take_apart
 from qflux_hub.sample import CONTROLS, MASK, TARGET
 
-BEGIN, END = "<!-- qflux:begin -->", "<!-- qflux:end -->"
-DEFAULT = "default"
-"""The config that is ours, and the one that `load_dataset` takes when none is named."""
+__all__ = ["BEGIN", "END", "CardFacts", "SplitFacts", "dataset_card", "read_card"]
 
-_ORDER = ("train", "test")
-_LISTS = {"sequence": "Sequence", "list": "List", "large_list": "LargeList"}
-_MEDIA = ("image", "audio", "video", "pdf", "nifti", "mesh")
-"""Features that need nothing but their name; every other word under ``dtype`` is a type of Arrow."""
+BEGIN, END = "<!-- qflux:begin -->", "<!-- qflux:end -->"
+_BLOCK = re.compile(
+    rf"(?:\A|(?<=[\r\n])){BEGIN}(?=[ \t]*[\r\n])(?:(?!{BEGIN})[\S\s])*?(?<=[\r\n]){END}(?=[ \t]*(?:[\r\n]|\Z))"
+)
+"""A marker counts where it is a line of its own; a beginning without an end is the user's text."""
+_ORIGIN = "Made with qflux {}."
+
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
 _MEANINGS = {
     "id": "Name of the sample, unique in its split",
-    CONTROLS: "What the edit starts from: the main control image first, further ones in their order",
+    CONTROLS: "What the edit starts from: the main control image first, then further ones",
     MASK: "Where the edit applies; empty for samples without a mask",
     TARGET: "What the edit leads to; empty for samples without a target",
     "prompt": "What to change, in words",
 }
 _EXTRA = "Carried over from the source"
-
-
-@dataclass(frozen=True, slots=True)
-class SplitFacts:
-    """What the card says of one split. ``bytes`` is the size of its shards, ``files`` the glob that finds them.
-
-    ``controls`` is the (least, most) number of control images per sample; ``masks`` and ``targets`` count the samples
-    that have one; ``formats`` counts all images by the name of their format.
-    """
-
-    name: str
-    samples: int
-    bytes: int
-    files: str
-    controls: tuple[int, int] = (1, 1)
-    masks: int = 0
-    targets: int = 0
-    formats: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CardFacts:
-    """What a card says of one config.
-
-    ``files`` are the globs of each split, from the top of the repo; None when the card leaves them to the file names.
-    ``features`` are in `datasets`' JSON form; None when it does not say, or not in a readable way.
-    """
-
-    files: Mapping[str, tuple[str, ...]] | None = None
-    features: Mapping[str, Any] | None = None
-    samples: Mapping[str, int] = field(default_factory=dict)
-    bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 def dataset_card(
@@ -88,39 +52,14 @@ def dataset_card(
     form, ``version`` is qflux's. Other splits of the default config stay as they are, but for those in ``drop``,
     whose files are gone. Raises DataError, naming the line, for a card that cannot be read or merged into.
     """
-    splits = sorted(splits, key=lambda split: _rank(split.name))
+    splits = sorted(splits, key=lambda split: rank(split.name))
     card = take_apart(existing or "")
     if not existing:
         card = _new(card, repo_id, splits)
-    matter = _with_configs(card.matter, splits, drop)
-    matter = _with_info(matter, splits, features, drop)
+    matter = with_files(card.matter, splits, drop)
+    matter = with_info(matter, splits, features)
     card = card.with_matter(matter)
     return card.text.removesuffix(card.body) + _with_block(card, _block(repo_id, splits, features), version)
-
-
-def read_card(text: str, config: str = DEFAULT) -> CardFacts:
-    """What the card of a dataset repo says of ``config``. Raises DataError, naming the line, if it is not readable."""
-    matter = take_apart(text).matter
-    at = _position(_configs(matter), config)
-    files = None if at is None else _files(matter, _configs(matter)[at])
-    infos, _ = _infos(matter)
-    at = _position(infos, config)
-    info = {} if at is None else infos[at]
-    sizes = [item for item in _as_list(info.get("splits")) if isinstance(item, dict) and "name" in item]
-    return CardFacts(
-        files,
-        _features(info.get("features")),
-        {str(item["name"]): item["num_examples"] for item in sizes if isinstance(item.get("num_examples"), int)},
-        {str(item["name"]): item["num_bytes"] for item in sizes if isinstance(item.get("num_bytes"), int)},
-    )
-
-
-def _rank(split: str) -> tuple[int, str]:
-    """Orders splits: train, test, then the others by name."""
-    return (_ORDER.index(split) if split in _ORDER else len(_ORDER), split)
-
-
-# The front matter
 
 
 def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts]) -> CardText:
@@ -140,235 +79,25 @@ def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts]) -> CardText
     return CardText("---\n", matter, "---\n", f"\n# {title}\n\n{sentence}\n")
 
 
-def _with_configs(matter: FrontMatter, splits: Sequence[SplitFacts], drop: Collection[str]) -> FrontMatter:
-    """With the files of ``splits`` in the default config."""
-    configs = _configs(matter)
-    for item in configs:
-        if item.get("default") and item["config_name"] != DEFAULT:
-            raise matter.refusal(
-                f"the config {item['config_name']!r} is marked as the default one, beside which a config named "
-                f"{DEFAULT!r} cannot be loaded"
-            )
-    wanted: list[dict[str, Any]] = [{"split": split.name, "path": split.files} for split in splits]
-    at = _position(configs, DEFAULT)
-    if at is None:
-        entry = {"config_name": DEFAULT, "data_files": wanted}
-        return matter.insert(("configs",), len(configs), entry) if configs else matter.put(("configs",), [entry])
-    if configs[at].get("data_dir"):
-        raise matter.refusal(f"the config {DEFAULT!r} has a `data_dir`, in which qflux's files do not lie")
-    path: Path = ("configs", at, "data_files")
-    files = configs[at].get("data_files")
-    if not (isinstance(files, list) and files and all(isinstance(item, dict) for item in files)):
-        kept = _files(matter, configs[at]) or {}
-        ours = {split.name for split in splits}
-        for name, globs in kept.items():
-            if name not in ours and name not in drop:
-                wanted.append({"split": name, "path": globs[0] if len(globs) == 1 else list(globs)})
-        return matter.put(path, sorted(wanted, key=lambda item: _rank(item["split"])))
-    _files(matter, configs[at])
-    return _with_items(matter, path, "split", wanted, drop)
-
-
-def _with_info(
-    matter: FrontMatter, splits: Sequence[SplitFacts], features: Mapping[str, Any], drop: Collection[str]
-) -> FrontMatter:
-    """With features and sizes of the default config; sizes only if they are known of every split that it has."""
-    infos, single = _infos(matter)
-    known = _sized(infos, drop)
-    wanted: dict[str, dict[str, Any]] = {
-        split.name: {"name": split.name, "num_bytes": split.bytes, "num_examples": split.samples} for split in splits
-    }
-    configs = _configs(matter)
-    listed = _files(matter, configs[_position(configs, DEFAULT) or 0]) or {}
-    kept = [name for name in listed if name not in wanted]
-    entry: dict[str, Any] = {"features": _yaml_features(features)}
-    if all(name in known for name in kept):
-        everything = {**{name: known[name] for name in kept}, **wanted}
-        size = sum(item["num_bytes"] for item in everything.values())
-        entry["splits"] = sorted(everything.values(), key=lambda item: _rank(item["name"]))
-        entry |= {} if kept else {"download_size": size}  # bytes to download are not known of others' files
-        entry["dataset_size"] = size
-    at = _position(infos, DEFAULT)
-    if not infos:
-        return matter.put(("dataset_info",), entry)
-    if at is None:
-        matter = matter.enlist(("dataset_info",)) if single else matter
-        return matter.insert(("dataset_info",), len(infos), {"config_name": DEFAULT, **entry})
-    path: Path = ("dataset_info",) if single else ("dataset_info", at)
-    for key, value in entry.items():
-        old = infos[at].get(key)
-        if key == "splits" and isinstance(old, list) and old and all(isinstance(item, dict) for item in old):
-            stale = [item.get("name") for item in old if item.get("name") not in listed]
-            matter = _with_items(matter, (*path, key), "name", value, stale)
-        else:
-            matter = matter.put((*path, key), value)
-    for key in ("splits", "download_size", "dataset_size"):
-        if key in infos[at] and key not in entry:
-            matter = matter.drop((*path, key))
-    return matter
-
-
-def _with_items(
-    matter: FrontMatter, path: Path, key: str, wanted: Iterable[dict[str, Any]], drop: Collection[Any]
-) -> FrontMatter:
-    """With ``wanted`` in a list of mappings named by ``key``, and none named as in ``drop`` nor twice.
-
-    What is there stays where it is; what is new goes before the first that ranks behind it.
-    """
-    for item in wanted:
-        names = _names(matter, path, key)
-        if item[key] in names:
-            for name, value in item.items():
-                matter = matter.put((*path, names.index(item[key]), name), value)
-        else:
-            behind = [at for at, name in enumerate(names) if _rank(name) > _rank(item[key])]
-            matter = matter.insert(path, behind[0] if behind else len(names), item)
-    names = _names(matter, path, key)
-    for at in reversed(range(len(names))):
-        if names[at] in drop or names[at] in names[:at]:
-            matter = matter.drop((*path, at))
-    return matter
-
-
-def _names(matter: FrontMatter, path: Path, key: str) -> list[str]:
-    value: Any = matter.data
-    for step in path:
-        value = value[step]
-    return [str(item.get(key)) for item in value]
-
-
-def _configs(matter: FrontMatter) -> list[dict[str, Any]]:
-    configs = matter.data.get("configs") or []
-    if not isinstance(configs, list) or not all(isinstance(item, dict) and "config_name" in item for item in configs):
-        raise matter.refusal("`configs` must be a list of entries that have a `config_name`")
-    return configs
-
-
-def _infos(matter: FrontMatter) -> tuple[list[dict[str, Any]], bool]:
-    """The entries of ``dataset_info``, and whether it is a single one rather than a list."""
-    infos = matter.data.get("dataset_info") or []
-    entries = [infos] if isinstance(infos, dict) else infos
-    if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-        raise matter.refusal("`dataset_info` must be a mapping, or a list of mappings that have a `config_name`")
-    return entries, isinstance(infos, dict)
-
-
-def _position(entries: Sequence[Mapping[str, Any]], config: str) -> int | None:
-    return next((at for at, item in enumerate(entries) if item.get("config_name", DEFAULT) == config), None)
-
-
-def _sized(infos: Sequence[Mapping[str, Any]], drop: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Entries of splits with both of their sizes."""
-    at = _position(infos, DEFAULT)
-    items = [] if at is None else _as_list(infos[at].get("splits"))
-    keys = ("num_bytes", "num_examples")
-    return {
-        item["name"]: item
-        for item in items
-        if isinstance(item, dict) and item.get("name") not in drop and all(isinstance(item.get(k), int) for k in keys)
-    }
-
-
-def _files(matter: FrontMatter, config: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | None:
-    """The globs of each split, from any of the forms that `datasets` accepts."""
-    files, folder = config.get("data_files"), config.get("data_dir")
-    if files is None:
-        return None
-    found: dict[str, Any]
-    if isinstance(files, str) or (isinstance(files, list) and all(isinstance(item, str) for item in files)):
-        found = {"train": files}
-    elif isinstance(files, dict):
-        found = {str(split): globs for split, globs in files.items()}
-    elif isinstance(files, list) and all(isinstance(item, dict) and {"split", "path"} <= {*item} for item in files):
-        found = {str(item["split"]): item["path"] for item in files}
-    else:
-        raise _bad_files(matter, config)
-    split = {name: [globs] if isinstance(globs, str) else globs for name, globs in found.items()}
-    if not all(isinstance(globs, list) and all(isinstance(glob, str) for glob in globs) for globs in split.values()):
-        raise _bad_files(matter, config)
-    return {name: tuple(f"{folder}/{glob}" if folder else glob for glob in globs) for name, globs in split.items()}
-
-
-def _bad_files(matter: FrontMatter, config: Mapping[str, Any]) -> DataError:
-    name = config.get("config_name")
-    return matter.refusal(f"`data_files` of the config {name!r} must be globs, or a list of `split` and `path`")
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-# Features, between the JSON form of Parquet metadata and the YAML form of cards
-
-
-def _yaml_features(features: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": name, **_yaml_feature(feature)} for name, feature in features.items()]
-
-
-def _yaml_feature(feature: Mapping[str, Any]) -> dict[str, Any]:
-    kind = feature.get("_type")
-    if kind is None:
-        return {"struct": _yaml_features(feature)}
-    rest = {key: value for key, value in feature.items() if key not in ("_type", "feature")}
-    for word, name in _LISTS.items():
-        if kind == name:
-            inner = _yaml_feature(feature["feature"])
-            return {word: next(iter(inner.values())) if [*inner] in (["dtype"], ["struct"]) else inner, **rest}
-    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
-    return rest if kind == "Value" else {"dtype": {snake: rest} if rest else snake}
-
-
-def _features(value: Any) -> dict[str, Any] | None:
-    """The JSON form of a list of features; None when it is not one."""
-    try:
-        return {item["name"]: _json_feature({k: v for k, v in item.items() if k != "name"}) for item in value}
-    except (TypeError, KeyError, AttributeError, StopIteration):
-        return None
-
-
-def _json_feature(feature: Any) -> Any:
-    if isinstance(feature, list):
-        return _features(feature)
-    for word, kind in _LISTS.items():
-        if word in feature:
-            inner = {"dtype": feature[word]} if isinstance(feature[word], str) else feature[word]
-            rest = {key: value for key, value in feature.items() if key != word}
-            return {"feature": _json_feature(inner), **rest, "_type": kind}
-    if "struct" in feature:
-        return _features(feature["struct"])
-    kind = feature["dtype"]
-    if isinstance(kind, str):
-        return {"_type": kind.capitalize()} if kind in _MEDIA else {**feature, "_type": "Value"}
-    word, rest = next(iter(kind.items()))
-    if isinstance(rest.get("names"), dict):  # class labels have numbered names in YAML
-        rest = {**rest, "names": [*rest["names"].values()]}
-    return {**rest, "_type": "".join(part.capitalize() for part in word.split("_"))}
-
-
-# The body
-
-
 def _with_block(card: CardText, lines: Sequence[str], version: str) -> str:
     """The body with ``lines`` between the markers, which come last where there are none.
 
     The version that wrote a block stays while the block says the same: a newer qflux alone is nothing to upload.
     """
-    origin, newline = "Made with qflux {}.", card.matter.newline
-    release = ".".join(version.split(".")[:2])
-    marked = re.compile(
-        rf"(?:^|(?<=[\r\n])){BEGIN}(?=[ \t]*[\r\n])(?:(?!{BEGIN})[\S\s])*?(?<=[\r\n]){END}(?=[ \t]*(?:[\r\n]|\Z))"
-    )
-    found = marked.search(card.body)
-    if found:
-        written = re.search(re.escape(origin).replace(r"\{\}", r"(\S+)"), found.group())
-        for made in (written[1] if written else release, release):
-            block = newline.join((BEGIN, *lines, origin.format(made), END))
-            if block == found.group():
-                break
-        return card.body[: found.start()] + block + card.body[found.end() :]
-    block = newline.join((BEGIN, *lines, origin.format(release), END))
-    ended = (card.closing + card.body).endswith(("\n", "\r"))
-    return card.body + ("" if ended else newline) + newline + block + newline
+    newline = card.matter.newline
+
+    def made_with(release: str) -> str:
+        return newline.join((BEGIN, *lines, _ORIGIN.format(release), END))
+
+    new = made_with(".".join(version.split(".")[:2]))
+    found = _BLOCK.search(card.body)
+    if found is None:
+        ended = (card.closing + card.body).endswith(("\n", "\r"))
+        return card.body + ("" if ended else newline) + newline + new + newline
+    written = re.search(_ORIGIN.format(r"(\S+)"), found.group())
+    if written and made_with(written[1]) == found.group():
+        return card.body
+    return card.body[: found.start()] + new + card.body[found.end() :]
 
 
 def _block(repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, Any]) -> list[str]:
@@ -376,7 +105,7 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, An
     for split in splits:
         formats.update(split.formats)
     counted = ", ".join(
-        f"{count:,} {_literal(name.upper())}" for name, count in sorted(formats.items(), key=lambda i: (-i[1], i[0]))
+        f"{count:,} {name.upper()}" for name, count in sorted(formats.items(), key=lambda i: (-i[1], i[0]))
     )
     return [
         "<!-- qflux rewrites this part on every upload; write above or below it. -->",
@@ -386,7 +115,7 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, An
         "| Split | Samples | Controls per sample | With mask | With target | Size |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         *(
-            f"| {_literal(split.name)} | {split.samples:,} | {_range(*split.controls)} | {split.masks:,} "
+            f"| {_code(split.name)} | {split.samples:,} | {_range(*split.controls)} | {split.masks:,} "
             f"| {split.targets:,} | {_size(split.bytes)} |"
             for split in splits
         ),
@@ -395,7 +124,7 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, An
         "| Column | Type | Meaning |",
         "| --- | --- | --- |",
         *(
-            f"| {_literal(name)} | {_literal(_kind(feature))} | {_MEANINGS.get(name, _EXTRA)} |"
+            f"| {_code(name)} | {_kind(feature)} | {_MEANINGS.get(name, _EXTRA)} |"
             for name, feature in features.items()
         ),
         "",
@@ -440,10 +169,8 @@ def _size(count: int) -> str:
     return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
 
 
-def _literal(text: str) -> str:
-    """``text`` from outside, such that Markdown shows it and nothing else comes of it."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ]*", text):
-        return text
-    if re.fullmatch(r"[\w.-]+", text):
-        return f"`{text}`"
-    return f"<code>{re.sub(r'[^A-Za-z0-9 ]', lambda found: f'&#{ord(found.group())};', text)}</code>"
+def _code(name: str) -> str:
+    """A name from outside as code, such that Markdown shows it and nothing else comes of it."""
+    if re.fullmatch(r"[\w.-]+", name):
+        return f"`{name}`"
+    return f"<code>{re.sub(r'[^A-Za-z0-9 ]', lambda found: f'&#{ord(found.group())};', name)}</code>"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import yaml
@@ -20,7 +21,7 @@ from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNo
 
 from qflux_hub.errors import DataError
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Where a value is: keys of mappings and positions in lists, from the top."""
 
 HINT = "Correct the card on the Hub, or upload with --no-card to leave it alone."
@@ -47,11 +48,11 @@ class FrontMatter:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What it says. Raises DataError, with the line, when it is not YAML or not a mapping."""
+        """What it says, to read only. Raises DataError, with the line, when it is not YAML or not a mapping."""
         self._root()
-        return self._parsed(lambda: yaml.safe_load(self.text)) or {}
+        return self._parsed(lambda: _loaded(self.text)) or {}
 
-    def put(self, path: Path, value: Any) -> FrontMatter:
+    def put(self, path: KeyPath, value: Any) -> FrontMatter:
         """With ``value`` under the key that ``path`` ends with; the mapping it goes into must exist.
 
         A new key comes last in its mapping; at the top, behind all comments.
@@ -68,7 +69,7 @@ class FrontMatter:
             text = self._with_value(parent, *pair, value)
         return self._proven(text, path, lambda inside: inside.update({key: _tree_of(value)}))
 
-    def insert(self, path: Path, position: int, value: Any) -> FrontMatter:
+    def insert(self, path: KeyPath, position: int, value: Any) -> FrontMatter:
         """With ``value`` in the list at ``path``, which must have items, before the one that is at ``position``."""
         items = self._node(path, SequenceNode)
         if items.flow_style:
@@ -85,12 +86,15 @@ class FrontMatter:
                 text = self._spliced(self._line_end(_end(items.value[position - 1])), lines)
         return self._proven(text, (*path, position), lambda inside: inside.insert(position, _tree_of(value)))
 
-    def drop(self, path: Path) -> FrontMatter:
+    def drop(self, path: KeyPath) -> FrontMatter:
         """Without the key or the list item at ``path``. Comments on lines of their own stay."""
         parent: CollectionNode = self._node(path[:-1])
         last = path[-1]
         spans = _spans(parent)
-        at = last if isinstance(last, int) else [_key(key) for key, _ in parent.value].index(last)
+        names = range(len(spans)) if isinstance(parent, SequenceNode) else [_key(key) for key, _ in parent.value]
+        if last not in names:
+            raise self._refused(path)
+        at = names.index(last)  # type: ignore[arg-type]
         start, end = spans[at]
         if len(spans) == 1:
             return self.put(path[:-1], [] if isinstance(parent, SequenceNode) else {})
@@ -103,7 +107,7 @@ class FrontMatter:
             start, end = self._indent(start), self._line_end(end)
         return self._proven(self._spliced(start, "", end), path, lambda inside: inside.__delitem__(last))
 
-    def enlist(self, path: Path) -> FrontMatter:
+    def enlist(self, path: KeyPath) -> FrontMatter:
         """With the mapping at ``path`` as the only item of a list."""
         node = self._node(path, MappingNode)
         start, column = node.start_mark.index, node.start_mark.column
@@ -116,17 +120,29 @@ class FrontMatter:
         key = path[-1]
         return self._proven(text, path, lambda inside: inside.__setitem__(key, [inside[key]]))
 
-    def refusal(self, message: str, index: int = 0) -> DataError:
-        """The error that says ``message`` of the place ``index`` characters into the text."""
+    def refusal(self, message: str, path: KeyPath = ()) -> DataError:
+        """The error that says ``message`` of what is at ``path``, or of the nearest thing above it."""
+        node: Any = self._root()
+        index = 0
+        for step in path:
+            pair = _pair(node, str(step))
+            is_item = isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value)
+            node = node.value[step] if is_item else pair and pair[1]
+            if node is None:
+                break
+            index = (pair[0] if pair else node).start_mark.index
+        return self._error(message, index)
+
+    def _error(self, message: str, index: int) -> DataError:
         line = self.line + len(re.findall(rf"\r\n|[{_BREAKS}]", self.text[:index]))
         return DataError(f"README.md, line {line}: {message}", hint=HINT)
 
     def _root(self) -> MappingNode | None:
-        root = self._parsed(lambda: yaml.compose(self.text, Loader=_Composer))
-        if root is not None and not isinstance(root, MappingNode):
-            kind = "list" if isinstance(root, SequenceNode) else "text"
-            raise self.refusal(f"the front matter is a {kind}; it must be `key: value` lines", root.start_mark.index)
-        return root
+        root = self._parsed(lambda: _composed(self.text))
+        if root is None or isinstance(root, MappingNode):
+            return root
+        kind = "list" if isinstance(root, SequenceNode) else "text"
+        raise self._error(f"the front matter is a {kind}; it must be `key: value` lines", root.start_mark.index)
 
     def _parsed(self, parse: Callable[[], Any]) -> Any:
         try:
@@ -134,26 +150,29 @@ class FrontMatter:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             reason = error.problem or error.context or "not readable"
-            raise self.refusal(f"the front matter is not valid YAML: {reason}", mark.index if mark else 0) from error
+            raise self._error(f"the front matter is not valid YAML: {reason}", mark.index if mark else 0) from error
         except yaml.reader.ReaderError as error:
             reason = f"the character U+{int(error.character):04X} is not allowed"
-            raise self.refusal(f"the front matter is not valid YAML: {reason}", error.position) from error
+            raise self._error(f"the front matter is not valid YAML: {reason}", error.position) from error
         except (ValueError, OverflowError) as error:  # a date or number that does not exist, such as 2023-02-30
-            raise self.refusal(f"the front matter has an impossible value: {error}") from error
+            raise self._error(f"the front matter has an impossible value: {error}", 0) from error
         except RecursionError as error:
-            raise self.refusal("the front matter is nested too deeply") from error
+            raise self._error("the front matter is nested too deeply", 0) from error
 
-    def _node(self, path: Path, kind: type[NodeT] = CollectionNode) -> NodeT:  # type: ignore[assignment]
+    def _node(self, path: KeyPath, kind: type[NodeT] = CollectionNode) -> NodeT:  # type: ignore[assignment]
         """The collection at ``path``; of an empty front matter, an empty mapping."""
         node: Any = self._root() or MappingNode("tag:yaml.org,2002:map", [], _START, _START, flow_style=False)
         for step in path:
-            pair = _pair(node, step) if isinstance(step, str) else (None, node.value[step])
-            node = pair and pair[1]
+            if isinstance(step, str):
+                pair = _pair(node, step)
+                node = pair and pair[1]
+            else:
+                node = node.value[step] if isinstance(node, SequenceNode) else None
         if not isinstance(node, kind):
             raise self._refused(path)
         return node
 
-    def _proven(self, text: str, path: Path, change: Callable[[Any], object]) -> FrontMatter:
+    def _proven(self, text: str, path: KeyPath, change: Callable[[Any], object]) -> FrontMatter:
         """The changed text, if all it changes is what ``change`` does to the parsed parent of ``path``."""
         before: Any = _tree(self._node(()))
         inside = before
@@ -169,9 +188,10 @@ class FrontMatter:
             raise self._refused(path)
         return after
 
-    def _refused(self, path: Path) -> DataError:
+    def _refused(self, path: KeyPath) -> DataError:
         where = ".".join(str(step) for step in path)
-        return self.refusal(f"`{where}` cannot be changed without changing more (is it an anchor, an alias or tagged?)")
+        reason = "cannot be changed without changing more (is it an anchor, an alias or tagged?)"
+        return self.refusal(f"`{where}` {reason}", path)
 
     def _with_key(self, parent: MappingNode, pair: dict[str, Any]) -> str:
         if not parent.flow_style:
@@ -191,7 +211,7 @@ class FrontMatter:
         in_place = isinstance(node, CollectionNode) and not node.flow_style and self.text[start] not in "&!"
         if filled and in_place and column >= least:
             return self._spliced(start, self._block(value, column)[column:].removesuffix(self.newline) + after, end)
-        colon = self.text.index(":", key.end_mark.index) + 1
+        colon = self.text.find(":", key.end_mark.index) + 1
         if not filled:
             return self._spliced(colon, f" {_flow(value)}{after}", end)
         lines = self._block(value, key.start_mark.column + 2 * isinstance(value, dict))
@@ -308,6 +328,17 @@ def _dump(value: Any, *, flow: bool) -> str:
 def _flow(value: Any) -> str:
     """``value`` on one line, such as may stand anywhere."""
     return _dump([value], flow=True).strip()[1:-1]
+
+
+@lru_cache(maxsize=8)
+def _composed(text: str) -> Node | None:
+    """The nodes of ``text``; never changed, so that every step of a merge can ask for them."""
+    return yaml.compose(text, Loader=_Composer)
+
+
+@lru_cache(maxsize=8)
+def _loaded(text: str) -> Any:
+    return yaml.safe_load(text)
 
 
 def _key(node: Node) -> str:
