@@ -10,31 +10,15 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from qflux_hub import index, pack, shards
 from qflux_hub.errors import RefusedError
 from qflux_hub.index import Entry, Index, Media, ShardRecord
+from qflux_hub.report import Action, Changes, Operation
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
 
-Action = Literal["add", "update", "delete", "keep"]
-
 _OURS = re.compile(r"[a-z0-9._-]{1,40}-[0-9a-f]{8}\.parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One file of the repo and what becomes of it. ``size`` in bytes, None when it is known only once written."""
-
-    path: str
-    action: Action
-    reason: str
-    size: int | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The operation as ``--json`` prints it."""
-        return {"path": self.path, "action": self.action, "reason": self.reason, "size": self.size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +30,6 @@ class Shard:
     samples: tuple[Sample, ...]
     entries: tuple[Entry, ...]
     record: ShardRecord | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """How many samples of a split differ from those on the Hub, by id and content."""
-
-    samples: int
-    added: int
-    changed: int
-    removed: int
-    unchanged: int
-
-    def to_dict(self) -> dict[str, int]:
-        """The counts as ``--json`` prints them."""
-        return {
-            "samples": self.samples,
-            "added": self.added,
-            "changed": self.changed,
-            "removed": self.removed,
-            "unchanged": self.unchanged,
-        }
 
 
 @dataclass(frozen=True, slots=True)

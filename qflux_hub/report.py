@@ -1,17 +1,18 @@
-"""What qflux tells its caller: findings about the data, and progress of the work.
+"""What qflux tells its caller: findings about the data, what a job did, and progress of the work.
 
-The library prints nothing. It returns findings as data and advances tasks of a ``Progress`` that the caller passes
-in; the default one is silent.
+The library prints nothing. It returns findings and reports as data and advances tasks of a ``Progress`` that the
+caller passes in; the default one is silent. ``to_dict`` of a report is what ``--json`` prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
 Severity = Literal["error", "warning", "note"]
+Action = Literal["add", "update", "delete", "keep"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -58,6 +59,83 @@ def tally(findings: Iterable[Finding]) -> dict[str, int]:
     for finding in findings:
         counts[finding.severity] += 1
     return {f"{severity}s": count for severity, count in counts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One file of the repo and what becomes of it. ``size`` in bytes, None when it is known only once written."""
+
+    path: str
+    action: Action
+    reason: str
+    size: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The operation as ``--json`` prints it."""
+        return {"path": self.path, "action": self.action, "reason": self.reason, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many samples of a split differ from those on the Hub, by id and content."""
+
+    samples: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts as ``--json`` prints them."""
+        return {
+            "samples": self.samples,
+            "added": self.added,
+            "changed": self.changed,
+            "removed": self.removed,
+            "unchanged": self.unchanged,
+        }
+
+
+@dataclass(slots=True)
+class UploadReport:
+    """What an upload did, or with ``dry_run`` would do.
+
+    ``bytes``: "source", of its images; "read" from files; "packed" into shards; "sent" as new to the Hub.
+    """
+
+    repo_id: str
+    url: str
+    revision: str
+    commit: str | None
+    changed: bool
+    dry_run: bool
+    private: bool
+    splits: Mapping[str, Changes]
+    operations: Sequence[Operation]
+    bytes: Mapping[str, int]
+    findings: Sequence[Finding]
+    counts: Mapping[str, int]
+    commit_url: str | None = None
+    pull_request: str | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "repo_id": self.repo_id,
+            "url": self.url,
+            "revision": self.revision,
+            "commit": self.commit,
+            "changed": self.changed,
+            "dry_run": self.dry_run,
+            "private": self.private,
+            "splits": {name: changes.to_dict() for name, changes in self.splits.items()},
+            "operations": [operation.to_dict() for operation in self.operations],
+            "bytes": dict(self.bytes),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "counts": dict(self.counts),
+            "seconds": round(self.seconds, 3),
+        }
 
 
 class Task:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, Unpack
 
 from qflux_hub import checks, codes, layouts
-from qflux_hub.errors import DataError, NotFoundError, OutsideRootError, QfluxError
+from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.naming import split_extension
 from qflux_hub.options import CheckKeywords, CheckOptions, ReadKeywords, ReadOptions
 from qflux_hub.report import Finding, Progress, tally
@@ -145,7 +145,7 @@ def read_source(source: Source, options: ReadOptions, progress: Progress) -> Sca
     match = layouts.detect(tree, options.layout, findings.append)
     unknown = [split for split in options.splits if split not in match.splits]
     if unknown:
-        raise NotFoundError(
+        raise UsageError(
             f"{tree.name} has no split {' or '.join(map(repr, unknown))}.", hint=f"It has: {', '.join(match.splits)}."
         )
     scan = Scan(tree.name, match.layout.NAME, {}, findings)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from qflux_hub import codes
-from qflux_hub.errors import NotFoundError, UsageError
+from qflux_hub.errors import LayoutError
 from qflux_hub.naming import is_litter
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Stamp
@@ -70,9 +70,9 @@ class FolderTree:
         self.name = _shown(os.fspath(root))
         self.root = Path(root)
         if not self.root.exists():
-            raise NotFoundError(f"There is no folder {self.name!r}.", hint="Check the path; it is relative to here.")
+            raise LayoutError(f"There is no folder {self.name!r}.", hint="Check the path; it is relative to here.")
         if not self.root.is_dir():
-            raise UsageError(f"{self.name!r} is a file.", hint="Give the folder that holds the dataset.")
+            raise LayoutError(f"{self.name!r} is a file.", hint="Give the folder that holds the dataset.")
         self.findings: list[Finding] = []
         self._opener = FolderOpener(os.fspath(self.root))
         self._real_root = os.path.realpath(self.root)

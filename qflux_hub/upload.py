@@ -31,9 +31,9 @@ from qflux_hub.hub import Add, Commit, Hub, RepoState, Sent, Stream, check_repo_
 from qflux_hub.index import Entry, Index, ShardRecord
 from qflux_hub.naming import split_extension
 from qflux_hub.options import UploadKeywords, UploadOptions
-from qflux_hub.plan import Action, Operation, Plan, Shard
+from qflux_hub.plan import Plan, Shard
 from qflux_hub.remote import Head
-from qflux_hub.report import Finding, Progress
+from qflux_hub.report import Action, Operation, Progress, UploadReport
 from qflux_hub.sample import Sample
 from qflux_hub.source import (
     Scan,
@@ -48,48 +48,6 @@ from qflux_hub.source import (
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
-
-
-@dataclass(slots=True)
-class UploadReport:
-    """What an upload did, or with ``dry_run`` would do.
-
-    ``bytes``: "source", of its images; "read" from files; "packed" into shards; "sent" as new to the Hub.
-    """
-
-    repo_id: str
-    url: str
-    revision: str
-    commit: str | None
-    changed: bool
-    dry_run: bool
-    private: bool
-    splits: Mapping[str, plan.Changes]
-    operations: Sequence[Operation]
-    bytes: Mapping[str, int]
-    findings: Sequence[Finding]
-    counts: Mapping[str, int]
-    commit_url: str | None = None
-    pull_request: str | None = None
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as ``--json`` prints it."""
-        return {
-            "repo_id": self.repo_id,
-            "url": self.url,
-            "revision": self.revision,
-            "commit": self.commit,
-            "changed": self.changed,
-            "dry_run": self.dry_run,
-            "private": self.private,
-            "splits": {name: changes.to_dict() for name, changes in self.splits.items()},
-            "operations": [operation.to_dict() for operation in self.operations],
-            "bytes": dict(self.bytes),
-            "findings": [finding.to_dict() for finding in self.findings],
-            "counts": dict(self.counts),
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def upload_dataset(

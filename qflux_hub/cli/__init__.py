@@ -1,0 +1,60 @@
+"""The command line: it adds words, not logic. Every command is a function of the library with the same options.
+
+Exit codes: 0 done, or nothing to do; 1 the data has errors; 2 wrong usage; 3 not logged in or not allowed; 4 not
+found; 5 network or Hub failed; 6 conflict; 7 verification failed; 8 refused for safety; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+import typer.main
+
+from qflux_hub.cli.commands import app
+from qflux_hub.cli.console import Console
+from qflux_hub.errors import QfluxError, UsageError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``qflux`` and end the process with the documented exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    code = run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain again while it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Prints errors as a sentence and a hint, or as JSON."""
+    console = Console.from_arguments(arguments)
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=list(arguments), prog_name="qflux", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.TyperException as wrong:
+        context = getattr(wrong, "ctx", None)
+        if context is not None and not context.args and wrong.message == context.get_help():
+            console.note(wrong.message)  # no arguments at all: the help page is the answer
+            return UsageError.code
+        hint = f"`{context.command_path} --help` lists what it takes." if context else ""
+        return console.fail(UsageError(wrong.format_message(), hint=hint))
+    except typer.Abort:
+        return console.interrupted(INTERRUPTED)
+    except KeyboardInterrupt:
+        return console.interrupted(INTERRUPTED)
+    except BrokenPipeError:
+        return 0
+    except QfluxError as error:
+        return console.fail(error)
+    except OSError as error:
+        return console.fail_unexpectedly(error, f"{error.strerror or error}: {error.filename or 'unknown file'}")
+    except Exception as error:  # noqa: BLE001 - the last place where a bug can still be told in words
+        return console.fail_unexpectedly(error, f"{type(error).__name__}: {error}")

@@ -1,0 +1,93 @@
+"""The commands. Each is a translation: arguments to keywords, the result to words."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+import qflux_hub
+from qflux_hub.cli.console import Console
+from qflux_hub.cli.flags import with_options
+from qflux_hub.errors import UsageError
+from qflux_hub.options import CheckOptions, ReadOptions, UploadOptions
+
+app = typer.Typer(
+    name="qflux",
+    help="Move image-editing datasets and LoRA weights between disks, trainers and the Hugging Face Hub.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SourceArgument = Annotated[str, typer.Argument(help="Folder of the dataset.", show_default=False)]
+RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", show_default=False)] = False,
+) -> None:
+    if version:
+        typer.echo(f"qflux {qflux_hub.__version__}")
+        raise typer.Exit
+
+
+def _command(name: str, *options: type) -> Callable[[Callable[..., Any]], None]:
+    """Register a command whose flags are the fields of ``options``. Its first sentence is its line in the list."""
+
+    def register(function: Callable[..., Any]) -> None:
+        summary = inspect.cleandoc(function.__doc__ or "").split("\n")[0]
+        app.command(name, short_help=summary)(with_options(*options)(function))
+
+    return register
+
+
+@_command("upload-dataset", UploadOptions)
+def upload_dataset(console: Console, source: SourceArgument, repo_id: RepoArgument, **options: Any) -> object:
+    """Check a dataset and sync it to the Hub, in one commit."""
+    return qflux_hub.upload_dataset(source, repo_id, progress=console.progress, **options)
+
+
+@_command("scan", ReadOptions)
+def scan(console: Console, source: SourceArgument, **options: Any) -> object:
+    """Show the samples of a dataset as qflux pairs them."""
+    return qflux_hub.scan_dataset(source, progress=console.progress, **options)
+
+
+@_command("check", CheckOptions)
+def check(console: Console, source: SourceArgument, **options: Any) -> object:
+    """Find everything that is wrong with a dataset.
+
+    Exits 1 when there are errors; with --strict, also when there are warnings.
+    """
+    return qflux_hub.check_dataset(source, progress=console.progress, **options)
+
+
+@_command("hub")
+def hub(
+    console: Console,
+    dir: Annotated[Path | None, typer.Option(help="Where it keeps everything [env: QFLUX_HUB_DIR].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port on loopback; by default the one it had before.")] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:write|read]", help="Add an account and print its token (repeatable)."),
+    ] = None,
+) -> None:
+    """Serve the embedded Hub on loopback, until Ctrl-C."""
+    log = (lambda line: console.note(str(line))) if console.verbose else None
+    with qflux_hub.LocalHub(dir, port=port, log=log) as served:
+        tokens = {name: served.add_user(name, role) for name, role in map(_account, user or [])}
+        console.announce({"HF_ENDPOINT": served.url, "HF_TOKEN": served.token}, served.user, tokens)
+        served.serve()
+
+
+def _account(text: str) -> tuple[str, Literal["read", "write"]]:
+    name, _, role = text.partition(":")
+    if role not in ("", "read", "write") or not name:
+        raise UsageError(f"--user {text!r} is no account.", hint="For example anna or anna:read.")
+    return name, "read" if role == "read" else "write"

@@ -1,0 +1,201 @@
+"""One printer with three modes: words for people, one JSON object for programs, one line for scripts.
+
+Results go to stdout; progress, warnings and errors to stderr. Colour and tables are for terminals only (``NO_COLOR``
+is obeyed); what is piped is plain, unwrapped text.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console as Rich
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from qflux_hub.cli import words
+from qflux_hub.errors import QfluxError
+from qflux_hub.report import Progress, Task
+
+_UNWRAPPED = 100_000
+"""Columns of a pipe: lines there are never folded."""
+_QUIET_SECONDS, _LOG_EVERY = 2.0, 10.0
+"""A task shorter than the first says nothing; on a pipe, a longer one speaks once in the second."""
+
+
+class Console:
+    """Prints results, findings, progress and errors in the mode that the user chose."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.json, self.quiet, self.verbose = json, quiet, verbose
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> Console:
+        """The mode that raw arguments ask for, known even when they cannot be parsed."""
+        given = list(arguments)
+        own = set(given[: given.index("--")] if "--" in given else given)
+        return cls(json="--json" in own, quiet=bool({"-q", "--quiet"} & own), verbose=bool({"-v", "--verbose"} & own))
+
+    @cached_property
+    def out(self) -> Rich:
+        """Standard output."""
+        return _rich(stderr=False)
+
+    @cached_property
+    def err(self) -> Rich:
+        """Standard error."""
+        return _rich(stderr=True)
+
+    @cached_property
+    def progress(self) -> Progress:
+        """Where jobs tell how far they are: bars on a terminal, a line now and then elsewhere, or nothing."""
+        if self.quiet or self.json:
+            return Progress()
+        return _BarProgress(self.err) if self.err.is_terminal else _LineProgress(self.err)
+
+    def show(self, result: Any) -> int:
+        """Print the result of a job; returns the command's exit code."""
+        if self.json:
+            self._print_json(result.to_dict())
+        elif self.quiet:
+            line = words.one_line(result)
+            if line:
+                self.out.print(line, soft_wrap=True, markup=False, highlight=False)
+        else:
+            words.tell(result, self.out, verbose=self.verbose)
+        return 1 if getattr(result, "failed", False) else 0
+
+    def announce(self, variables: dict[str, str], user: str, tokens: dict[str, str]) -> None:
+        """Lines to paste into a shell, or the same as JSON: how to reach a Hub that serves from now on."""
+        if self.json:
+            self._print_json({**variables, "user": user, "users": tokens})
+        else:
+            for name, value in variables.items():
+                self.out.print(f"{name}={value}", markup=False)
+            for name, token in tokens.items():
+                self.out.print(f"# {name}: HF_TOKEN={token}", markup=False)
+        sys.stdout.flush()
+        self.note("Serving until Ctrl-C.")
+
+    def note(self, text: str) -> None:
+        """Something beside the result, on stderr, unless quiet."""
+        if not self.quiet:
+            self.err.print(text, markup=False, highlight=False)
+
+    def fail(self, error: QfluxError) -> int:
+        """Print an error and what was found until then; returns its exit code."""
+        report = error.report if hasattr(error.report, "to_dict") else None
+        if self.json:
+            found = {"report": report.to_dict()} if report else {}
+            self._print_json({"error": error.to_dict(), **found})
+            return error.code
+        if report:
+            words.tell_findings(report.findings, self.err, verbose=self.verbose)
+        if self.verbose:
+            self.err.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+        self.err.print("error:", style="bold red", end=" ")
+        self.err.print(error.message, markup=False, highlight=False)
+        if error.hint:
+            self.err.print(error.hint, markup=False, highlight=False, style="dim")
+        return error.code
+
+    def fail_unexpectedly(self, error: Exception, message: str) -> int:
+        """Print an error that nobody foresaw."""
+        unforeseen = QfluxError(message, hint="" if self.verbose else "--verbose shows where it happened.")
+        unforeseen.__cause__ = error
+        return self.fail(unforeseen)
+
+    def interrupted(self, code: int) -> int:
+        """Say that the user stopped it; returns ``code``."""
+        message = "Interrupted; nothing was published. The same command goes on where it stopped."
+        if self.json:
+            self._print_json({"error": {"code": code, "type": "Interrupted", "message": message, "hint": ""}})
+        else:
+            self.err.print(message, markup=False, highlight=False)
+        return code
+
+    def _print_json(self, data: dict[str, Any]) -> None:
+        for piece in json.JSONEncoder(ensure_ascii=False, indent=2 if sys.stdout.isatty() else None).iterencode(data):
+            sys.stdout.write(piece)
+        sys.stdout.write("\n")
+
+
+def _rich(*, stderr: bool) -> Rich:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _UNWRAPPED
+    return Rich(stderr=stderr, width=width, soft_wrap=not stream.isatty(), highlight=False)
+
+
+class _BarProgress(Progress):
+    """Bars with amounts and remaining time, gone when the task ends."""
+
+    def __init__(self, console: Rich) -> None:
+        self._console = console
+
+    def task(self, label: str, total: int | None, unit: str = "B") -> Task:
+        amount = DownloadColumn() if unit == "B" else MofNCompleteColumn()
+        columns = [
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=None),
+            amount,
+            TextColumn(unit if unit != "B" else ""),
+        ]
+        bars = Bars(*columns, TimeRemainingColumn(), console=self._console, transient=True, refresh_per_second=8)
+        return _BarTask(bars, label, total)
+
+
+class _BarTask(Task):
+    def __init__(self, bars: Bars, label: str, total: int | None) -> None:
+        self._bars = bars
+        self._id = bars.add_task(label, total=total)
+
+    def advance(self, amount: int = 1) -> None:
+        self._bars.advance(self._id, amount)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+class _LineProgress(Progress):
+    """For logs: a line when a task has taken a while, and then one now and then."""
+
+    def __init__(self, console: Rich) -> None:
+        self._console = console
+
+    def task(self, label: str, total: int | None, unit: str = "B") -> Task:
+        return _LineTask(self._console, label, total, unit)
+
+
+class _LineTask(Task):
+    def __init__(self, console: Rich, label: str, total: int | None, unit: str) -> None:
+        self._console, self._label, self._total, self._unit = console, label, total, unit
+        self._done = 0
+        self._started = time.monotonic()
+        self._next = self._started + _QUIET_SECONDS
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _LOG_EVERY
+            self._console.print(
+                words.progress_line(self._label, self._done, self._total, self._unit, now - self._started)
+            )

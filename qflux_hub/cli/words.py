@@ -1,0 +1,169 @@
+"""How results read: one function per kind of report, for a terminal and for a pipe.
+
+Widths are made for 80 columns. What users wrote (paths, prompts, messages) is never taken for markup.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+
+from rich import box
+from rich.console import Console as Rich
+from rich.table import Table
+from rich.text import Text
+
+from qflux_hub.report import SEVERITIES, Finding, UploadReport, tally
+from qflux_hub.source import Scan
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+_AT_MOST = 20
+"""Findings of one kind that are shown before the rest is counted; --verbose and --json show all."""
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, three digits: ``12.3 MB``."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 sample``, ``2,000 samples``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def progress_line(label: str, done: int, total: int | None, unit: str, seconds: float) -> str:
+    """``Hashing: 1.2 GB of 4.8 GB, 12 s left``."""
+
+    def amount(count: int) -> str:
+        return size(count) if unit == "B" else f"{count:,}"
+
+    of = f" of {amount(total)}" if total else ""
+    left = f", {(total - done) * seconds / done:.0f} s left" if total and done else ""
+    return f"{label}: {amount(done)}{of}{'' if unit == 'B' else ' ' + unit}{left}"
+
+
+@singledispatch
+def tell(result: object, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - the signature of all of them
+    """Print a report in words."""
+    raise TypeError(f"no words for {type(result).__name__}")
+
+
+@singledispatch
+def one_line(result: object) -> str:  # noqa: ARG001
+    """The one thing of a report that a script wants; "" for nothing."""
+    return ""
+
+
+@tell.register
+def _(result: Scan, out: Rich, *, verbose: bool) -> None:
+    counts = result.counts()
+    size_of_all = f"{plural(counts['samples'], 'sample')}, {plural(counts['files'], 'image')}, {size(counts['bytes'])}"
+    out.print(Text.assemble((f"{result.source}: {size_of_all}", "bold"), f" ({result.layout} layout)"))
+    table = _table("split", ">samples", "controls each", ">masks", ">targets", "formats", ">size")
+    for name in result.splits:
+        split = result.summary(name)
+        table.add_row(
+            name,
+            f"{split.samples:,}",
+            _histogram(split.controls),
+            f"{split.masks:,}",
+            f"{split.targets:,}",
+            " ".join(f"{kind} {count:,}" for kind, count in split.formats.items()),
+            size(split.bytes),
+        )
+    _print_table(table, out)
+    tell_findings(result.findings, out, verbose=verbose)
+    if not result.findings:
+        out.print(Text("Nothing to complain about.", style="green"))
+
+
+@tell.register
+def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
+    tell_findings(result.findings, out, verbose=verbose)
+    kind = "private" if result.private else "public"
+    out.print(Text.assemble((result.repo_id, "bold"), f" ({kind}) at {result.revision}"))
+    table = _table("split", ">samples", ">added", ">changed", ">removed", ">unchanged")
+    for name, split in result.splits.items():
+        counts = (split.samples, split.added, split.changed, split.removed, split.unchanged)
+        table.add_row(name, *(f"{count:,}" if count else "-" for count in counts))
+    _print_table(table, out)
+    if verbose or result.dry_run:
+        _tell_operations(result, out)
+    if not any(operation.action != "keep" for operation in result.operations):
+        out.print(Text("Nothing to do: the Hub has all of it.", style="green"))
+    elif result.dry_run:
+        out.print(Text("Dry run: nothing was sent."))
+    else:
+        sent, images = size(result.bytes["sent"]), size(result.bytes["source"])
+        moved = f"{sent} sent for {images} of images, in {result.seconds:.1f} s."
+        out.print(Text.assemble(("Done: ", "green"), moved))
+        out.print(Text(result.pull_request or result.commit_url or result.url))
+
+
+def _tell_operations(result: UploadReport, out: Rich) -> None:
+    for operation in result.operations:
+        amount = "" if operation.size is None else size(operation.size)
+        out.print(Text(f"{operation.action:<7} {amount:>8}  {operation.path}  ({operation.reason})"))
+
+
+@one_line.register
+def _(result: UploadReport) -> str:
+    if result.pull_request or result.commit_url:
+        return result.pull_request or result.commit_url or ""
+    return f"{result.url}/commit/{result.commit}" if result.commit else result.url
+
+
+def _histogram(counts: Mapping[int, int]) -> str:
+    """``1 (6), 2 (2)``, or just ``1`` when all are alike."""
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    return ", ".join(f"{number} ({count:,})" for number, count in counts.items())
+
+
+def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool) -> None:
+    """All findings, gravest first; many of one kind are cut short."""
+    for severity in SEVERITIES:
+        shown: Counter[str] = Counter()
+        of_this = [finding for finding in findings if finding.severity == severity]
+        totals = Counter(finding.code for finding in of_this)
+        for finding in of_this:
+            shown[finding.code] += 1
+            if verbose or shown[finding.code] <= _AT_MOST:
+                _tell_finding(finding, out)
+            elif shown[finding.code] == _AT_MOST + 1:
+                out.print(
+                    Text(f"  … and {totals[finding.code] - _AT_MOST:,} more {finding.code} (--verbose lists all)")
+                )
+    if findings:
+        counts = tally(findings)
+        named = [plural(counts[f"{severity}s"], severity) for severity in SEVERITIES if counts[f"{severity}s"]]
+        out.print(Text(", ".join(named) + ".", style="bold"))
+
+
+def _tell_finding(finding: Finding, out: Rich) -> None:
+    line = Text.assemble(
+        (f"{finding.severity:<8}", _STYLES[finding.severity]), finding.message, (f"  [{finding.code}]", "dim")
+    )
+    out.print(line)
+    if finding.fix:
+        out.print(Text(f"{'':8}→ {finding.fix}", style="dim"))
+
+
+def _table(*headings: str) -> Table:
+    """A table whose headings begin with ``>`` where numbers stand right-aligned."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
+    return table
+
+
+def _print_table(table: Table, out: Rich) -> None:
+    if not out.is_terminal:  # for a pipe: no lines, no padding to the terminal's width
+        table.box = None
+    out.print(table)
