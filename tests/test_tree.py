@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from qflux_hub.errors import NotFoundError, UsageError
+from qflux_hub.errors import LayoutError
 from qflux_hub.sample import Stamp
 from qflux_hub.tree import FolderTree, stamp_of
 from tests.builders import lay, lay_split, scan, write
@@ -60,9 +60,9 @@ def test_the_litter_of_systems_is_not_listed(tmp_path):
 
 def test_what_is_not_a_folder_is_said(tmp_path):
     file = write(tmp_path / "train.csv", "control,prompt\n")
-    with pytest.raises(NotFoundError, match="There is no folder"):
+    with pytest.raises(LayoutError, match="There is no folder"):
         FolderTree(tmp_path / "absent")
-    with pytest.raises(UsageError, match="is a file") as error:
+    with pytest.raises(LayoutError, match="is a file") as error:
         FolderTree(file)
     assert error.value.hint == "Give the folder that holds the dataset."
 
