@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +78,14 @@ class Index:
     entries: tuple[Entry, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The data of a dataset on the Hub. ``files``: path -> (size, SHA-256 in hex or None); ``indexes`` by split."""
+
+    files: Mapping[str, tuple[int, str | None]]
+    indexes: Mapping[str, Index]
+
+
 def path(split: str) -> str:
     """Where the index of a split lies in the repo."""
     return f"{FOLDER}/{split}.parquet"
@@ -86,6 +95,26 @@ def split_of(name: str) -> str | None:
     """The split whose index lies at ``name``; None when that is no index."""
     folder, _, file = name.rpartition("/")
     return file.removesuffix(".parquet") if folder == FOLDER and file.endswith(".parquet") else None
+
+
+def shard_path(split: str, first_id: str) -> str:
+    """``data/<split>/<slug>-<8 hex>.parquet``: it says where the shard begins, never its number or their count."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", first_id.lower()).strip("-.")[:40] or "x"
+    return f"data/{split}/{slug}-{hashlib.sha256(first_id.encode()).hexdigest()[:8]}.parquet"
+
+
+def shard_split(path: str) -> str | None:
+    """The split whose folder holds the data file at ``path``; None for any other file."""
+    parts = path.split("/")
+    return parts[1] if len(parts) == 3 and parts[0] == "data" and path.endswith(".parquet") else None
+
+
+def is_shard(path: str) -> bool:
+    """Has a name that ``shard_path`` gives; a shard whose index was lost is known by it."""
+    return shard_split(path) is not None and _SHARD.fullmatch(path.rpartition("/")[2]) is not None
+
+
+_SHARD = re.compile(r"[a-z0-9._-]{1,40}-[0-9a-f]{8}\.parquet")
 
 
 def entry(sample: Sample, order: int, media: Iterable[Media]) -> Entry:

@@ -6,19 +6,15 @@ to delete. A dry run prints exactly the plan that a real run executes.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from qflux_hub import index, pack, shards
 from qflux_hub.errors import RefusedError
-from qflux_hub.index import Entry, Index, Media, ShardRecord
+from qflux_hub.index import Entry, Index, Media, Remote, ShardRecord
 from qflux_hub.report import Action, Changes, Operation
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
-
-_OURS = re.compile(r"[a-z0-9._-]{1,40}-[0-9a-f]{8}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +36,6 @@ class SplitPlan:
     shards: tuple[Shard, ...]
     changes: Changes
     index_action: Action
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """The dataset on the Hub as an upload sees it. ``files``: path -> (size, SHA-256 in hex or None)."""
-
-    files: Mapping[str, tuple[int, str | None]]
-    indexes: Mapping[str, Index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +119,7 @@ def _plan_split(
     planned = []
     for piece in shards.cut(ids, sizes, shards.shard_window(target)):
         part = rows[piece.start : piece.stop]
-        path = shard_path(name, part[0][1].id)
+        path = index.shard_path(name, part[0][1].id)
         digest = index.digest((entry for _, entry in part), target, extra, pack.LAYOUT_VERSION)
         record = known.shards.get(path) if known else None
         stays = record is not None and record.digest == digest and _is_there(path, record, remote)
@@ -184,13 +172,13 @@ def _deletions(
     for split in splits:
         planned = {shard.path for shard in split.shards}
         for path in sorted(remote.files):
-            if split_of(path) == split.name and is_ours(path) and path not in planned:
+            if index.shard_split(path) == split.name and index.is_shard(path) and path not in planned:
                 yield Operation(path, "delete", "its samples moved or are gone", remote.files[path][0])
         for path in foreign.get(split.name, ()):
             yield Operation(path, "delete", "replaced by this source", remote.files[path][0])
     for name in sorted(prune):
         for path in sorted(remote.files):
-            if split_of(path) == name or path == index.path(name):
+            if index.shard_split(path) == name or path == index.path(name):
                 yield Operation(path, "delete", f"the source has no split {name!r}", remote.files[path][0])
 
 
@@ -201,20 +189,3 @@ def _shard_operation(shard: Shard, remote: Remote) -> Operation:
     if shard.path in remote.files:
         return Operation(shard.path, "update", f"{len(shard.samples):,} samples, some changed", size)
     return Operation(shard.path, "add", f"{len(shard.samples):,} samples", size)
-
-
-def shard_path(split: str, first_id: str) -> str:
-    """``data/<split>/<slug>-<8 hex>.parquet``: it says where the shard begins, and never its number or their count."""
-    slug = re.sub(r"[^a-z0-9._-]+", "-", first_id.lower()).strip("-.")[:40] or "x"
-    return f"data/{split}/{slug}-{hashlib.sha256(first_id.encode()).hexdigest()[:8]}.parquet"
-
-
-def split_of(path: str) -> str | None:
-    """The split whose folder holds the data file at ``path``; None for any other file."""
-    parts = path.split("/")
-    return parts[1] if len(parts) == 3 and parts[0] == "data" and path.endswith(".parquet") else None
-
-
-def is_ours(path: str) -> bool:
-    """Has a name that ``shard_path`` gives; a shard whose index was lost is known by it."""
-    return _OURS.fullmatch(path.rpartition("/")[2]) is not None

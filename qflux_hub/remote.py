@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from qflux_hub import cards, codes, index
 from qflux_hub.errors import NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
-from qflux_hub.index import Entry, Index
-from qflux_hub.plan import Remote, is_ours, split_of
+from qflux_hub.index import Entry, Index, Remote
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 
@@ -44,13 +43,13 @@ class Head:
         return [
             path
             for path in sorted(self.remote.files)
-            if not (split_of(path) == split and is_ours(path))
-            and (split_of(path) == split or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
+            if not (index.shard_split(path) == split and index.is_shard(path))
+            and (index.shard_split(path) == split or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
         ]
 
     def splits(self) -> set[str]:
         """Every split that the repo has: described by its card, indexed, or lying where ours would."""
-        found = {index.split_of(path) or split_of(path) for path in self.remote.files}
+        found = {index.split_of(path) or index.shard_split(path) for path in self.remote.files}
         return {split for split in found if split} | set(self.described.files or ())
 
 
