@@ -11,7 +11,7 @@ Where the front matter begins and ends is what the Hub's server says (the expres
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -91,19 +91,20 @@ class FrontMatter:
         parent: CollectionNode = self._node(path[:-1])
         last = path[-1]
         spans = _spans(parent)
-        names = range(len(spans)) if isinstance(parent, SequenceNode) else [_key(key) for key, _ in parent.value]
+        is_list = isinstance(parent, SequenceNode)
+        names: Sequence[str | int] = range(len(spans)) if is_list else [_key(key) for key, _ in parent.value]
         if last not in names:
             raise self._refused(path)
-        at = names.index(last)  # type: ignore[arg-type]
+        at = names.index(last)
         start, end = spans[at]
         if len(spans) == 1:
-            return self.put(path[:-1], [] if isinstance(parent, SequenceNode) else {})
+            return self.put(path[:-1], [] if is_list else {})
         if parent.flow_style:
             start, end = (spans[at - 1][1], end) if at else (start, spans[1][0])
-        elif isinstance(parent, MappingNode) and at == 0:
+        elif not is_list and at == 0:
             end = spans[1][0]  # the first key may stand behind a dash: the next one takes its place
         else:
-            start = self._dash(parent, spans, at) if isinstance(parent, SequenceNode) else start
+            start = self._dash(parent, spans, at) if is_list else start
             start, end = self._indent(start), self._line_end(end)
         return self._proven(self._spliced(start, "", end), path, lambda inside: inside.__delitem__(last))
 
@@ -160,7 +161,7 @@ class FrontMatter:
             raise self._error("the front matter is nested too deeply", 0) from error
 
     def _node(self, path: KeyPath, kind: type[NodeT] = CollectionNode) -> NodeT:  # type: ignore[assignment]
-        """The collection at ``path``; of an empty front matter, an empty mapping."""
+        """The collection at ``path``; of an empty front matter, an empty mapping. No anchors on the way."""
         node: Any = self._root() or MappingNode("tag:yaml.org,2002:map", [], _START, _START, flow_style=False)
         for step in path:
             if isinstance(step, str):
@@ -168,6 +169,8 @@ class FrontMatter:
                 node = pair and pair[1]
             else:
                 node = node.value[step] if isinstance(node, SequenceNode) else None
+            if node is None or self.text.startswith(("&", "!"), node.start_mark.index):
+                raise self._refused(path)
         if not isinstance(node, kind):
             raise self._refused(path)
         return node
@@ -181,7 +184,7 @@ class FrontMatter:
         change(inside)
         after = replace(self, text=text)
         try:
-            same = _tree(after._node(())) == before
+            same = _tree(after._node(())) == before and after.data is not None  # which fails for a lost anchor
         except DataError as error:
             raise self._refused(path) from error
         if not same:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qflux_hub.cards import BEGIN, END, CardFacts, SplitFacts, dataset_card, read_card
@@ -15,6 +15,7 @@ from qflux_hub.errors import DataError
 from qflux_hub.frontmatter import FrontMatter, take_apart
 from qflux_hub.pack import features, pack
 from qflux_hub.sample import Blob, Sample
+from tests.builders import picture
 
 SPLITS = (
     SplitFacts("test", 1, 500, "data/test/*.parquet", (1, 1), 0, 0, {"png": 1}),
@@ -165,11 +166,7 @@ def test_a_new_card_names_the_size_of_the_dataset(samples, category):
 
 
 def sample(id, split, **extra):
-    with io.BytesIO() as file:
-        from PIL import Image
-
-        Image.new("RGB", (8, 8), "red").save(file, "PNG")
-        data = file.getvalue()
+    data = picture(f"{id}.png", (8, 8))
     image = Blob(f"{id}.png", len(data), lambda _: io.BytesIO(data))
     return Sample(id, split, f"edit {id}", (image, image), None, image, extra)
 
@@ -411,7 +408,7 @@ def test_other_keys_of_our_own_info_stay():
         ("a: 1\n...\nb: 2\n", "line 4: the front matter is not valid YAML: "),
         ("a: 1\nb: \x07\n", "line 3: the front matter is not valid YAML: the character U+0007"),
         ("date: 2023-02-30\n", "an impossible value: day"),
-        ("a: " + "[" * 4000 + "]" * 4000 + "\n", "nested too deeply"),
+        ("a: " + "[" * 999 + "]" * 999 + "\n", "nested too deeply"),
         ("a: *b\n", "undefined alias"),
         ("a: 1\nconfigs: default\n", "line 3: `configs` must be a list"),
         ("a: 1\nconfigs:\n- data_files: x\n", "line 3: `configs` must be a list"),
@@ -420,7 +417,15 @@ def test_other_keys_of_our_own_info_stay():
         ("configs:\n- config_name: default\n  data_files: [{split: a}]\n", "line 4: `data_files` of"),
         ("configs:\n- config_name: default\n  data_dir: x\n", "line 4: the config 'default' has a `data_dir`"),
         ("configs:\n- config_name: x\n  default: true\n", "line 4: the config 'x' is marked as the default one"),
-        ("a: &a []\nb: *a\nconfigs: &c\n- config_name: x\nd: *c\n", "line 4: `configs.1` cannot be changed without"),
+        ("a: &a []\nb: *a\nconfigs: &c\n- config_name: x\nd: *c\n", "line 4: `configs` cannot be changed without"),
+        (
+            "configs:\n- config_name: default\n  data_files: &f [{split: train, path: x}]\nmine: *f\n",
+            "line 4: `configs.0.data_files",
+        ),
+        (
+            "configs:\n- config_name: default\n  data_files: [{split: train, path: &f [x]}]\nmine: *f\n",
+            "line 4: `configs.0.data_files.0.path` cannot be changed without",
+        ),
     ],
 )
 def test_a_card_that_cannot_be_merged_is_refused_with_its_line(yaml_text, said):
@@ -479,6 +484,7 @@ BELOW = st.lists(PIECES | st.just(f"\n{END}\n")).map("".join)
 MATTERS = st.sampled_from(["", "---\na: 1 # x\n---\n", "---\r\n# x\r\n---\r\n", "\ufeff---\n[a]\n---\n", "---\n---\n"])
 
 
+@settings(deadline=None)
 @given(MATTERS, ABOVE)
 def test_words_survive_an_upload(top, words):
     existing = f"{top}{words}#"
@@ -493,6 +499,7 @@ def test_words_survive_an_upload(top, words):
     assert card(text, TRAIN) == text
 
 
+@settings(deadline=None)
 @given(MATTERS, ABOVE, BELOW)
 def test_words_around_the_block_survive_an_upload(top, above, below):
     try:
@@ -505,6 +512,77 @@ def test_words_around_the_block_survive_an_upload(top, above, below):
     assert body.endswith(f"{END}\n{below}")
     assert body.count("Made with qflux") == 1
     assert card(text, TRAIN) == text
+
+
+class Indented(yaml.SafeDumper):
+    """Writes lists further right than their key."""
+
+    def increase_indent(self, flow=False, indentless=False):  # noqa: ARG002 - the signature is PyYAML's
+        return super().increase_indent(flow, indentless=False)
+
+
+@st.composite
+def front_matters(draw):
+    """Front matter with a default config and perhaps others, in some style."""
+    names = draw(st.lists(st.sampled_from(["train", "test", "more", "2024"]), unique=True, min_size=1))
+    configs = [{"config_name": "default", "data_files": [{"split": name, "path": "old/*"} for name in names]}]
+    splits = [{"num_examples": 1, "num_bytes": 1, "name": name} for name in draw(st.permutations(names))]
+    infos = [{"homepage": "x", "features": [], "splits": splits, "config_name": "default"}]
+    if draw(st.booleans()):
+        configs.insert(draw(st.integers(0, 1)), {"config_name": "words", "data_files": "words/*"})
+        infos.insert(draw(st.integers(0, 1)), {"config_name": "words", "features": []})
+    infos = draw(st.sampled_from([infos[0], infos, infos[-1:]]))
+    pairs = [("license", "mit"), ("configs", configs), ("dataset_info", infos), ("tags", ["a", "é"])]
+    data = dict(draw(st.permutations(pairs)))
+    flow = draw(st.sampled_from([True, False, False, None]))
+    dumper = draw(st.sampled_from([yaml.SafeDumper, Indented]))
+    text = yaml.dump(
+        data, Dumper=dumper, default_flow_style=flow, indent=draw(st.integers(2, 4)), width=40, sort_keys=False
+    )
+    if flow is False:
+        lines = text.splitlines()
+        text = "\n".join(
+            draw(st.sampled_from([line, f"{line} # {at}", f"# {at}\n{line}"])) for at, line in enumerate(lines)
+        )
+        text += "\n"
+    return text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
+
+
+@settings(max_examples=40, deadline=None)
+@given(front_matters())
+def test_in_any_style_only_our_facts_change(before):
+    newline = "\r\n" if "\r" in before else "\n"
+    text = card(f"---{newline}{before}---{newline}Body", SPLITS)
+    assert card(text, SPLITS) == text
+    after = take_apart(text).matter
+    assert re.findall(r"# [0-9]+", after.text) == re.findall(r"# [0-9]+", before)
+    assert after.text.count("\n") == after.text.count(newline)
+
+    def others(data):
+        infos = data["dataset_info"]
+        infos = infos if isinstance(infos, list) else [infos]
+        ours = ("features", "splits", "download_size", "dataset_size")
+        return (
+            {key: value for key, value in data.items() if key not in ("configs", "dataset_info")},
+            [item for item in data["configs"] if item["config_name"] != "default"],
+            [info for info in infos if info["config_name"] != "default"],
+            [
+                {**info, **dict.fromkeys(ours)}
+                for info in infos
+                if info["config_name"] == "default" and "homepage" in info
+            ],
+        )
+
+    assert others(after.data) == others(yaml.safe_load(before))
+    sizes = {split.name: split.samples for split in SPLITS}
+    files = {split.name: (split.files,) for split in SPLITS}
+    kept = read_card(f"---\n{before}---\n")
+    facts = read_card(text)
+    assert facts.files == {**kept.files, **files}
+    assert facts.samples == (
+        {} if kept.files.keys() - kept.samples.keys() - files.keys() else {**kept.samples, **sizes}
+    )
+    assert facts.features == features([])
 
 
 # The reader
