@@ -54,11 +54,15 @@ class Caller:
         if self.is_anonymous:
             raise unauthorized()
 
-    def require_write(self, namespace: str, action: str) -> None:
-        """401 without a token, 403 when the token or its user may not write to the namespace."""
+    def require_contribute(self, action: str) -> None:
+        """What anyone may do who can see a repo and has a token to write anywhere: pull requests and discussions."""
         self.require_login()
         if self.role != "write":
             raise forbidden(f"This token can only read; a token with the role write is needed to {action}")
+
+    def require_write(self, namespace: str, action: str) -> None:
+        """401 without a token, 403 when the token or its user may not write to the namespace."""
+        self.require_contribute(action)
         if not self.owns(namespace):
             raise forbidden(f"You don't have the rights to {action} under the namespace {namespace!r}")
 

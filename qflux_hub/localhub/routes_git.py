@@ -14,7 +14,7 @@ from starlette.responses import Response
 from qflux_hub.localhub import discussions
 from qflux_hub.localhub.exchange import Call, answer
 from qflux_hub.localhub.patterns import is_ignored, is_lfs
-from qflux_hub.localhub.problems import HttpError, forbidden, no_entry
+from qflux_hub.localhub.problems import HttpError, no_entry
 from qflux_hub.localhub.routes_repos import iso
 from qflux_hub.localhub.services import Services, route, streaming_route
 from qflux_hub.localhub.store import Commit, Ref, Repo
@@ -225,11 +225,8 @@ def super_squash(hub: Services, call: Call) -> Response:
 
 
 def _require_commit(repo: Repo, call: Call) -> None:
-    # A pull request may be opened by anyone who can see the repo and may write anywhere at all.
     if call.flag("create_pr") or call.params["rev"].startswith("refs/pr/"):
-        call.caller.require_login()
-        if call.caller.role != "write":
-            raise forbidden("This token can only read; a token with the role write is needed to open a pull request")
+        call.caller.require_contribute("open a pull request")
     else:
         call.caller.require_write(repo.namespace, "commit")
 

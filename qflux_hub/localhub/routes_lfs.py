@@ -23,7 +23,10 @@ OBJECT_BYTES = 50 * 1000**3
 def batch(hub: Services, call: Call) -> Response:
     """Where to send or fetch LFS objects. An object without actions is already there."""
     operation = call.json.get("operation", "upload")
-    repo = hub.repo(call, content=True, write="upload" if operation == "upload" else "")
+    repo = hub.repo(call, content=True)
+    if operation == "upload":
+        # Uploaded content does nothing until a commit names it, and that may be one of a pull request.
+        call.caller.require_contribute("upload")
     transfers = call.json.get("transfers") or ["basic"]
     transfer = "multipart" if "multipart" in transfers and operation == "upload" else "basic"
     if call.json.get("hash_algo", "sha256") != "sha256":

@@ -40,7 +40,7 @@ def listing(hub: Services, call: Call) -> Response:
 def create(hub: Services, call: Call) -> Response:
     """A new discussion, or a new pull request without changes yet."""
     repo = hub.repo(call)
-    _require_talk(call)
+    call.caller.require_contribute("take part in discussions")
     title, text = str(call.json.get("title") or "").strip(), str(call.json.get("description") or "")
     if len(title) < 3:
         raise HttpError(400, "A title has at least 3 characters")
@@ -70,7 +70,7 @@ def details(hub: Services, call: Call) -> Response:
 def comment(hub: Services, call: Call) -> Response:
     """Add a comment."""
     repo = hub.repo(call)
-    _require_talk(call)
+    call.caller.require_contribute("take part in discussions")
     thread = _thread(hub, call, repo)
     text = str(call.json.get("comment") or "")
     with hub.db.write() as db:
@@ -139,22 +139,16 @@ def _thread(hub: Services, call: Call, repo: Repo) -> Discussion:
 
 def _own_thread(hub: Services, call: Call) -> tuple[Repo, Discussion]:
     repo = hub.repo(call)
-    _require_talk(call)
+    call.caller.require_contribute("take part in discussions")
     thread = _thread(hub, call, repo)
     if thread.author != call.caller.user and not call.caller.owns(repo.namespace):
         raise forbidden("Only its author and the owners of the repo may change this discussion")
     return repo, thread
 
 
-def _require_talk(call: Call) -> None:
-    call.caller.require_login()
-    if call.caller.role != "write":
-        raise forbidden("This token can only read; a token with the role write is needed to take part in discussions")
-
-
 def _rewrite(hub: Services, call: Call, change: dict[str, Any]) -> Response:
     repo = hub.repo(call)
-    _require_talk(call)
+    call.caller.require_contribute("take part in discussions")
     thread = _thread(hub, call, repo)
     with hub.db.write() as db:
         event = discussions.event(db, repo, thread.num, call.params["event"])

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from qflux_hub.localhub import xethash, xorb
 from qflux_hub.localhub.accounts import Role
 from qflux_hub.localhub.exchange import Call, answer, content_answer, one_range
-from qflux_hub.localhub.problems import HttpError, forbidden
+from qflux_hub.localhub.problems import HttpError
 from qflux_hub.localhub.services import Services, route, streaming_route
 from qflux_hub.localhub.xet import Piece, Plan
 
@@ -34,9 +34,7 @@ def write_token(hub: Services, call: Call) -> Response:
     """A token to send content on behalf of a repo."""
     repo = hub.repo(call)
     if call.flag("create_pr") or call.params["rev"].startswith("refs/pr/"):
-        call.caller.require_login()
-        if call.caller.role != "write":
-            raise forbidden("This token can only read; a token with the role write is needed to upload")
+        call.caller.require_contribute("upload")
     else:
         call.caller.require_write(repo.namespace, "upload")
     return _token(hub, call, repo.id, "write")

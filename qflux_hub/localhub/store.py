@@ -78,12 +78,13 @@ class Store:
         """A new repo without commits, inside the caller's transaction; 409 when the name is taken."""
         check_type(repo_type)
         check_repo_name(name)
-        known = _row_of(db, repo_type, namespace, name)
+        place = (repo_type, namespace, name)
+        known = db.execute("SELECT * FROM repo WHERE type = ? AND namespace = ? AND name = ?", place).fetchone()
         if known is not None:
             repo = _repo(known)
             message = f"You already created this {repo_type} repo: {repo.full_name}"
             raise HttpError(409, message, headers={"X-Existing-Repo": repo.page})
-        db.execute("DELETE FROM alias WHERE type = ? AND namespace = ? AND name = ?", (repo_type, namespace, name))
+        db.execute("DELETE FROM alias WHERE type = ? AND namespace = ? AND name = ?", place)
         db.execute(
             "INSERT INTO repo (type, namespace, name, private, created) VALUES (?, ?, ?, ?, ?)",
             (repo_type, namespace, name, private, now_ms()),

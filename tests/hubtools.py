@@ -1,0 +1,109 @@
+"""What tests of the embedded Hub share: real clients in processes of their own, and requests without a client.
+
+The clients read their settings when they are imported, so a client that has to be another machine (its own HF_HOME)
+is another process.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="hf-home-"))
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+from huggingface_hub import HfApi
+
+from qflux_hub.localhub import LocalHub, RequestLog
+
+
+@dataclass(slots=True)
+class Traffic:
+    """A request log to hand to a hub: ``LocalHub(dir, log=traffic.add)``."""
+
+    requests: list[RequestLog]
+
+    def add(self, request: RequestLog) -> None:
+        self.requests.append(request)
+
+    def count(self, method: str, part: str) -> int:
+        """Requests whose path holds ``part``."""
+        return len(self._some(method, part))
+
+    def received(self, method: str, part: str) -> int:
+        """Body bytes that the hub received in such requests."""
+        return sum(request.bytes_received for request in self._some(method, part))
+
+    def _some(self, method: str, part: str) -> list[RequestLog]:
+        return [request for request in self.requests if request.method == method and part in request.path]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back from a request without a client."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def api(hub: LocalHub, token: str | None = None) -> HfApi:
+    """The real client, in this process, for the hub's own user unless a token is given."""
+    return HfApi(hub.url, token=token or hub.token)
+
+
+def ask(url: str, method: str = "GET", *, token: str = "", body: bytes | None = None, **headers: str) -> Answer:
+    """One request, no redirect followed. Header names are written with underscores."""
+    parts = urlsplit(url)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if token:
+        named["authorization"] = f"Bearer {token}"
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    try:
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, path, body, named)
+        response = connection.getresponse()
+        return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+def environment(hub: LocalHub, home: Path, *, token: str = "", xet: bool = True) -> dict[str, str]:
+    """The variables of another machine: its own cache, this hub, this token."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "QFLUX"))}
+    settings = {"HF_HOME": str(home), "HF_ENDPOINT": hub.url, "HF_TOKEN": token or hub.token}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    if not xet:
+        settings["HF_HUB_DISABLE_XET"] = "1"
+    return kept | settings
+
+
+def run_client(hub: LocalHub, home: Path, source: str, *, token: str = "", xet: bool = True, **values: Any) -> Any:
+    """Run a piece of Python on another machine. It sees ``values``; what it assigns to ``result`` comes back."""
+    header = "import json, os, sys\nglobals().update(json.loads(sys.argv[1]))\nresult = None\n"
+    # Some clients abort in their native threads when the interpreter ends; what was computed is out before.
+    footer = "\nprint(json.dumps(result), flush=True)\nos._exit(0)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", header + textwrap.dedent(source) + footer, json.dumps(values)],
+        env=environment(hub, home, token=token, xet=xet),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
