@@ -48,9 +48,10 @@ def dataset_card(
 ) -> str:
     """The card of a dataset repo after an upload, from the one that is there (None or empty: a new one).
 
-    ``existing`` must be decoded with its byte order mark and line ends kept. ``features`` are in `datasets`' JSON
-    form, ``version`` is qflux's. Other splits of the default config stay as they are, but for those in ``drop``,
-    whose files are gone. Raises DataError, naming the line, for a card that cannot be read or merged into.
+    ``existing`` must be decoded with its byte order mark and line ends kept. ``splits`` are all that qflux keeps in
+    the repo, whether or not this upload changes them; other splits of the default config stay as they are, but for
+    those in ``drop``, whose files are gone. ``features`` are in `datasets`' JSON form, ``version`` is qflux's.
+    Raises DataError, naming the line, for a card that cannot be read or merged into.
     """
     splits = sorted(splits, key=lambda split: rank(split.name))
     card = take_apart(existing or "")
@@ -59,7 +60,8 @@ def dataset_card(
     matter = with_files(card.matter, splits, drop)
     matter = with_info(matter, splits, features)
     card = card.with_matter(matter)
-    return card.text.removesuffix(card.body) + _with_block(card, _block(repo_id, splits, features), version)
+    lines = _block(repo_id, splits, read_card(card.text), features)
+    return card.text.removesuffix(card.body) + _with_block(card, lines, version)
 
 
 def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts]) -> CardText:
@@ -100,7 +102,16 @@ def _with_block(card: CardText, lines: Sequence[str], version: str) -> str:
     return card.body[: found.start()] + new + card.body[found.end() :]
 
 
-def _block(repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, Any]) -> list[str]:
+def _block(repo_id: str, splits: Sequence[SplitFacts], listed: CardFacts, features: Mapping[str, Any]) -> list[str]:
+    """What stands between the markers. Of the splits that the card lists beside ours, it gives what is known."""
+    rows = {
+        split.name: f"{split.samples:,} | {_range(*split.controls)} | {split.masks:,} | {split.targets:,} "
+        f"| {_size(split.bytes)}"
+        for split in splits
+    }
+    for name in listed.files or ():
+        samples = f"{listed.samples[name]:,}" if name in listed.samples else "?"
+        rows.setdefault(name, f"{samples} | ? | ? | ? | ?")
     formats: Counter[str] = Counter()
     for split in splits:
         formats.update(split.formats)
@@ -114,11 +125,7 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, An
         "",
         "| Split | Samples | Controls per sample | With mask | With target | Size |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
-        *(
-            f"| {_code(split.name)} | {split.samples:,} | {_range(*split.controls)} | {split.masks:,} "
-            f"| {split.targets:,} | {_size(split.bytes)} |"
-            for split in splits
-        ),
+        *(f"| {_code(name)} | {rows[name]} |" for name in sorted(rows, key=rank)),
         "",
         *((f"Images: {counted}.", "") if counted else ()),
         "| Column | Type | Meaning |",

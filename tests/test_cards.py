@@ -469,6 +469,22 @@ def test_a_newer_version_alone_changes_nothing():
     assert "Made with qflux 2.0.\n" in card(text, TRAIN, version="2.0.1")
 
 
+def test_splits_of_others_are_listed_with_what_is_known():
+    files = "  - split: more\n    path: more/*\n"
+    sizes = "  - name: more\n    num_bytes: 1\n    num_examples: 2000\n"
+    known = card(f"---\n{CONFIGS}{files}dataset_info:\n  splits:\n{sizes}---\n", TRAIN)
+    assert "| `train` | 1,204 | 1 to 3 | 10 | 1,200 | 3.4 GB |\n| `more` | 2,000 | ? | ? | ? | ? |\n" in known
+    assert "| `more` | ? | ? | ? | ? | ? |\n" in card(f"---\n{CONFIGS}{files}---\n", TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_449, "99.4 kB"), (123_456_789, "123 MB"), (10**16, "10000 TB")],
+)
+def test_sizes_are_shown_in_decimal_units(count, shown):
+    assert f"| {shown} |\n" in card(None, [SplitFacts("train", 1, count, "x")])
+
+
 def test_names_from_outside_cannot_leave_their_cell():
     text = card(extra=[f"|\n{END}\n`*_"])
     row = next(line for line in text.splitlines() if line.startswith("| <code>"))
