@@ -1,0 +1,64 @@
+# Every target makes the virtual environment that it needs; nothing is installed outside of this folder.
+# PYTHON=python3.12 make test    picks an interpreter (3.11 or newer).
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check format bench compat clean help
+
+help:
+	@echo "make demo     upload photos to an embedded Hub and load them back"
+	@echo "make test     run the tests"
+	@echo "make check    format, lint, types, tests: what CI runs"
+	@echo "make format   rewrite the code in the house format"
+	@echo "make bench    compare with push_to_hub (QUICK=1 for small sizes)"
+	@echo "make compat   read what we write with an old version of datasets"
+	@echo "make clean    remove environments and caches"
+
+.venv/base: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "qflux needs Python 3.11 or newer; none was found." >&2; exit 1; }
+	@echo "Making .venv with $(PYTHON) ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade "pip>=25.1"
+	@$(PIP) install --editable .
+	@touch $@
+
+.venv/dev: .venv/base
+	@$(PIP) install --group dev
+	@touch $@
+
+demo: .venv/base
+	@QFLUX_HUB_DIR=.demo/hub QFLUX_CACHE_DIR=.demo/cache HF_HOME=.demo/hf BIN=$(BIN) sh tests/demo.sh
+
+test: .venv/dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+format: .venv/dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/dev
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(ARGS)
+
+.venv-compat/done: tests/compat/requirements.txt
+	@$(PYTHON) -m venv .venv-compat
+	@.venv-compat/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
+
+compat: export HF_DATASETS_DISABLE_PROGRESS_BARS = 1
+compat: export HF_HUB_DISABLE_PROGRESS_BARS = 1
+compat: .venv/dev .venv-compat/done
+	@$(BIN)/python -m tests.compat.write .demo/compat
+	@.venv-compat/bin/python tests/compat/read.py .demo/compat
+	@$(BIN)/python tests/compat/read.py .demo/compat
+
+clean:
+	rm -rf .venv .venv-compat .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
