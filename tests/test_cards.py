@@ -564,7 +564,7 @@ def front_matters(draw):
     return text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(front_matters())
 def test_in_any_style_only_our_facts_change(before):
     newline = "\r\n" if "\r" in before else "\n"
