@@ -41,8 +41,8 @@ class Part:
 
 def split_extension(name: str) -> tuple[str, str]:
     """(stem, extension in lower case with its dot); only the last dot counts, a leading one never."""
-    cut = name.rfind(".")
-    return (name[:cut], name[cut:].lower()) if cut > 0 else (name, "")
+    stem, dot, extension = name.rpartition(".")
+    return (stem, dot + extension.lower()) if stem else (name, "")
 
 
 def stem(path: str) -> str:
@@ -63,8 +63,6 @@ def is_litter(name: str) -> bool:
 def parse(stem: str, bases: Collection[str]) -> Part:
     """What ``stem`` is, given the bases of all samples of the split (a set, for speed)."""
     known = stem in bases
-    if known and "_" not in stem:  # nearly all main controls; a regular expression each would be half the scan
-        return Part(stem, "main")
     numbered = _CONTROL.fullmatch(stem)
     masked = stem[: -len(_MASK)] if stem.endswith(_MASK) else ""
     if known:
@@ -79,6 +77,11 @@ def parse(stem: str, bases: Collection[str]) -> Part:
     if legacy and legacy["base"] in bases:
         return Part(legacy["base"], "legacy", int(legacy["number"]))
     return Part(stem, "other")
+
+
+def to_parse(stems: Iterable[str], bases: Collection[str]) -> list[str]:
+    """The stems of which ``parse`` has more to say than that they are a base; of most datasets' files it has not."""
+    return [stem for stem in stems if stem not in bases or "_control_" in stem or stem.endswith(_MASK)]
 
 
 def base_of(stem: str) -> str:
@@ -100,8 +103,12 @@ def control_stem(base: str, number: int) -> str:
 
 
 def prefer(names: Iterable[str]) -> list[str]:
-    """Names that claim the same role, the one to take first: by extension in the documented order, then by name."""
-    return sorted(names, key=lambda name: (IMAGE_EXTENSIONS.index(split_extension(name)[1]), name))
+    """Names that claim the same role, the one to take first: by extension in the documented order, small letters first.
+
+    Prompts, which have one extension only, are ordered by the same rule.
+    """
+    order = (*IMAGE_EXTENSIONS, PROMPT_EXTENSION)
+    return sorted(names, key=lambda name: (order.index(split_extension(name)[1]), name.swapcase()))
 
 
 def fold(name: str) -> str:

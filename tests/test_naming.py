@@ -149,9 +149,10 @@ def test_every_stem_is_something_and_only_of_a_known_base(name, bases):
     assert (part.role == "main") == (name in bases)
 
 
-def test_of_two_files_for_one_role_the_documented_order_of_extensions_decides():
+def test_of_two_files_for_one_role_the_documented_order_of_extensions_decides_then_small_letters():
     names = ["x.tif", "x.webp", "x.jpeg", "x.bmp", "x.tiff", "x.jpg", "x.PNG", "x.png"]
-    assert prefer(names) == ["x.PNG", "x.png", "x.jpg", "x.jpeg", "x.webp", "x.bmp", "x.tiff", "x.tif"]
+    assert prefer(names) == ["x.png", "x.PNG", "x.jpg", "x.jpeg", "x.webp", "x.bmp", "x.tiff", "x.tif"]
+    assert prefer(["x.TXT", "x.txt"]) == ["x.txt", "x.TXT"]
 
 
 def test_what_systems_leave_behind_is_litter():

@@ -7,23 +7,23 @@ their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.naming import (
+    IMAGE_EXTENSIONS,
     PROMPT_EXTENSION,
     Part,
     base_of,
     control_stem,
     fold,
-    is_image_name,
     is_split_name,
+    mask_stem,
     parse,
     prefer,
     split_extension,
+    to_parse,
 )
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import Sample
@@ -33,6 +33,9 @@ from qflux_hub.tree import Tree
 NAME = "directory"
 SHAPE = "train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png"
 CONTROL_FOLDER, TARGET_FOLDER = "control_images", "training_images"
+
+Key = tuple[str, str]
+"""(split, id)"""
 
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
@@ -62,14 +65,24 @@ def missing(tree: Tree) -> str:
 _FOLDED = {fold(CONTROL_FOLDER), fold(TARGET_FOLDER)}
 
 
-@dataclass(slots=True)
-class _Files:
-    """The file names of one sample by role, as they are met; several for one role when names are ambiguous."""
+class _Names(dict[str, str]):
+    """Names of files of one kind in one folder by their stem; ``rivals`` has all of them where several share it."""
 
-    controls: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
-    mask: list[str] = field(default_factory=list)
-    target: list[str] = field(default_factory=list)
-    mask_beside_target: list[str] = field(default_factory=list)
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+        self.rivals: dict[str, list[str]] = {}
+
+    def settle(self, split: str, bases: Collection[str], found: Found) -> None:
+        """Take the first that ``prefer`` names of every sample's rivals."""
+        for stem, names in self.rivals.items():
+            part = parse(stem, bases)
+            if part.role in ("main", "control", "mask"):
+                self[stem], *others = prefer(names)
+                path, fix = f"{self.folder}/{others[0]}", "remove the one that is wrong"
+                used = f"{self[stem]} is used, {', '.join(others)} is not"
+                message = f"{self.folder}/ has {len(names)} files for one role: {used}."
+                found(codes.AMBIGUOUS_FILE(path, message, fix=fix, sample=(split, part.base)))
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
@@ -77,71 +90,82 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     if columns:
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
     control_folder, target_folder = f"{split}/{CONTROL_FOLDER}", f"{split}/{TARGET_FOLDER}"
-    beside_controls = tree.files.get(control_folder, ())
-    beside_prompts = tree.files.get(target_folder, ())
-    prompts: dict[str, list[str]] = defaultdict(list)
-    for name in beside_prompts:
-        stem, extension = split_extension(name)
-        if extension == PROMPT_EXTENSION:
-            prompts[stem].append(name)
-    table = {base: _Files() for base in prompts}
-    orphans = _sort_controls(beside_controls, table, control_folder, found)
-    _sort_targets(beside_prompts, table, target_folder, found)
-    _report_unused(tree, split, found)
+    controls, misplaced, unused = _list(tree, control_folder)
+    targets, prompts, others = _list(tree, target_folder)
+    for names in (controls, targets, prompts):
+        names.settle(split, prompts, found)
+    further, orphans = _sort_controls(controls, prompts, found)
+    _report_targets(targets, prompts, found)
+    _report_unused(tree, split, {control_folder: [*misplaced.values(), *unused], target_folder: others}, found)
     near = _NearMisses(orphans)
     left_out = 0
-    for base in sorted(table):
-        files, key = table[base], (split, base)
-        prompt_path = f"{target_folder}/{_one(prompts[base], target_folder, 'prompts', key, found)}"
-        if not files.controls:
+    for base in sorted(prompts):
+        key = (split, base)
+        prompt_path = f"{target_folder}/{prompts[base]}"
+        main, numbers = controls.get(base), further.get(base, ())
+        if not main and not numbers:
             left_out += 1
             message = f"{prompt_path} has no control image {control_folder}/{base}.*, so the sample is left out."
             found(codes.MISSING_CONTROL(prompt_path, message + near.hint(base), sample=key))
             continue
         prompt = read_prompt(tree, prompt_path, key, found)
-        controls = [
-            f"{control_folder}/{_one(files.controls[number], control_folder, 'controls', key, found)}"
-            for number in sorted(files.controls)
-        ]
-        _report_numbers(files, base, control_folder, key, found)
-        mask = _mask(files, control_folder, target_folder, key, found)
-        target = f"{target_folder}/{_one(files.target, target_folder, 'targets', key, found)}" if files.target else None
+        paths = [f"{control_folder}/{main}"] if main else []
+        if numbers:
+            paths += [f"{control_folder}/{controls[control_stem(base, number)]}" for number in numbers]
+            _report_numbers(numbers, paths, key, found)
+        mask = _mask(base, controls, targets, prompts, key, found)
+        target = targets.get(base)
         if prompt is not None:
             yield Sample(
                 id=base,
                 split=split,
                 prompt=prompt,
-                controls=tuple(tree.blob(path) for path in controls),
+                controls=tuple([tree.blob(path) for path in paths]),
                 mask=tree.blob(mask) if mask else None,
-                target=tree.blob(target) if target else None,
+                target=tree.blob(f"{target_folder}/{target}") if target else None,
                 origin=prompt_path,
             )
-    if left_out == len(table):
-        _report_empty(split, table, beside_controls, orphans, found)
+    if left_out == len(prompts):
+        _report_empty(split, prompts, controls, orphans, found)
 
 
-def _sort_controls(names: Iterable[str], table: dict[str, _Files], folder: str, found: Found) -> list[str]:
-    """Give every image of the control folder to its sample; returns the names that belong to none."""
-    orphans, near = [], _NearMisses(table)
-    for name in names:
-        if not is_image_name(name):
-            continue
-        stem = split_extension(name)[0]
-        part = parse(stem, table)
-        if part.role == "main":
-            table[part.base].controls[0].append(name)
-        elif part.role == "control":
-            table[part.base].controls[part.index].append(name)
-        elif part.role == "mask":
-            table[part.base].mask.append(name)
+def _list(tree: Tree, folder: str) -> tuple[_Names, _Names, list[str]]:
+    """(images, prompts, others) of a folder."""
+    images, prompts, others = _Names(folder), _Names(folder), []
+    for name in tree.files.get(folder, ()):
+        stem, extension = split_extension(name)
+        if extension in IMAGE_EXTENSIONS:
+            kind = images
+        elif extension == PROMPT_EXTENSION:
+            kind = prompts
         else:
-            orphans.append(name)
-            found(_orphan(part, name, folder, near))
+            others.append(name)
             continue
-        if part.shadowed:
+        first = kind.setdefault(stem, name)
+        if first is not name:
+            kind.rivals.setdefault(stem, [first]).append(name)
+    return images, prompts, others
+
+
+def _sort_controls(controls: _Names, prompts: _Names, found: Found) -> tuple[dict[str, list[int]], list[str]]:
+    """The numbers of each base's further controls, in order; and the images of the folder that belong to none."""
+    further: dict[str, list[int]] = {}
+    orphans: list[str] = []
+    near = _NearMisses(prompts)
+    for stem in to_parse(controls, prompts):
+        part, name = parse(stem, prompts), controls[stem]
+        if part.role == "control":
+            further.setdefault(part.base, []).append(part.index)
+        elif part.role not in ("main", "mask"):
+            for rival in controls.rivals.get(stem, [name]):
+                orphans.append(rival)
+                found(_orphan(part, rival, controls.folder, near))
+        elif part.shadowed:
             message = f"{name} belongs to {part.base!r}, not to {part.shadowed!r}, because {part.base}.txt exists."
-            found(codes.SHADOWED_NAME(f"{folder}/{name}", message))
-    return orphans
+            found(codes.SHADOWED_NAME(f"{controls.folder}/{name}", message))
+    for numbers in further.values():
+        numbers.sort()
+    return further, orphans
 
 
 def _orphan(part: Part, name: str, folder: str, near: _NearMisses) -> Finding:
@@ -159,88 +183,68 @@ def _orphan(part: Part, name: str, folder: str, near: _NearMisses) -> Finding:
     return code(path, f"{path} is not used: there is no {TARGET_FOLDER}/{base}.txt.{near.hint(base, '.txt')}")
 
 
-def _sort_targets(names: Iterable[str], table: dict[str, _Files], folder: str, found: Found) -> None:
-    """Give every image beside the prompts to its sample."""
-    near = _NearMisses(table)
-    for name in names:
-        if not is_image_name(name):
+def _report_targets(targets: _Names, prompts: _Names, found: Found) -> None:
+    """Images beside the prompts that are neither target nor mask of a sample."""
+    folder, near = targets.folder, _NearMisses(prompts)
+    for stem in to_parse(targets, prompts):
+        part = parse(stem, prompts)
+        if part.role in ("main", "mask"):
             continue
-        part = parse(split_extension(name)[0], table)
-        path = f"{folder}/{name}"
-        if part.role == "main":
-            table[part.base].target.append(name)
-        elif part.role == "mask":
-            table[part.base].mask_beside_target.append(name)
-        elif part.role == "other":
-            message = f"{path} is not used: there is no {part.base}.txt beside it.{near.hint(part.base, '.txt')}"
-            found(codes.ORPHAN_TARGET(path, message, fix=f"write the prompt to {folder}/{part.base}.txt"))
-        else:
-            message = f"{path} is not used: controls of {part.base!r} belong into {CONTROL_FOLDER}/."
-            found(codes.ORPHAN_CONTROL(path, message, fix=f"move it to {CONTROL_FOLDER}/"))
+        for rival in targets.rivals.get(stem, [targets[stem]]):
+            path = f"{folder}/{rival}"
+            if part.role == "other":
+                message = f"{path} is not used: there is no {part.base}.txt beside it.{near.hint(part.base, '.txt')}"
+                found(codes.ORPHAN_TARGET(path, message, fix=f"write the prompt to {folder}/{part.base}.txt"))
+            else:
+                message = f"{path} is not used: controls of {part.base!r} belong into {CONTROL_FOLDER}/."
+                found(codes.ORPHAN_CONTROL(path, message, fix=f"move it to {CONTROL_FOLDER}/"))
 
 
-def _one(names: list[str], folder: str, what: str, key: tuple[str, str], found: Found) -> str:
-    """The one name to take, by the documented order of extensions."""
-    if len(names) == 1:
-        return names[0]
-    taken, *others = prefer(names) if what != "prompts" else sorted(names, reverse=True)
-    message = f"{folder}/ has {len(names)} {what} of {key[1]!r}: {taken} is used, {', '.join(others)} is not."
-    found(codes.AMBIGUOUS_FILE(f"{folder}/{others[0]}", message, fix="remove the one that is wrong", sample=key))
-    return taken
-
-
-def _report_numbers(files: _Files, base: str, folder: str, key: tuple[str, str], found: Found) -> None:
-    numbers = sorted(files.controls)
-    if numbers[0] != 0:
-        first = files.controls[numbers[0]][0]
-        message = f"{key[1]!r} has no main control {folder}/{base}.*; its first is {first}."
-        found(codes.MISSING_MAIN_CONTROL(f"{folder}/{first}", message, sample=key))
+def _report_numbers(numbers: Sequence[int], paths: Sequence[str], key: Key, found: Found) -> None:
+    """What is odd about the numbers of a sample's further controls, the last of ``paths``."""
+    if len(paths) == len(numbers):
+        folder, _, first = paths[0].rpartition("/")
+        message = f"{key[1]!r} has no main control {folder}/{key[1]}.*; its first is {first}."
+        found(codes.MISSING_MAIN_CONTROL(paths[0], message, sample=key))
     gaps = sorted(set(range(1, numbers[-1])) - set(numbers))
     if gaps:
         lacking = ", ".join(f"_control_{gap}" for gap in gaps[:5]) + (", …" if len(gaps) > 5 else "")
         message = f"{key[1]!r} has {control_stem('', numbers[-1])} but not {lacking}."
-        found(codes.CONTROL_GAP(f"{folder}/{files.controls[numbers[-1]][0]}", message, sample=key))
+        found(codes.CONTROL_GAP(paths[-1], message, sample=key))
 
 
-def _mask(files: _Files, control_folder: str, target_folder: str, key: tuple[str, str], found: Found) -> str | None:
+def _mask(base: str, controls: _Names, targets: _Names, prompts: Collection[str], key: Key, found: Found) -> str | None:
     """The mask's path: in the control folder, else in the target folder."""
-    if files.mask:
-        path = f"{control_folder}/{_one(files.mask, control_folder, 'masks', key, found)}"
-        if files.mask_beside_target:
-            other = f"{target_folder}/{files.mask_beside_target[0]}"
-            found(codes.MASK_TWICE(other, f"{key[1]!r} has two masks: {path} is used, {other} is not.", sample=key))
-        return path
-    if files.mask_beside_target:
-        path = f"{target_folder}/{_one(files.mask_beside_target, target_folder, 'masks', key, found)}"
-        message = f"The mask of {key[1]!r} is taken from {TARGET_FOLDER}/."
-        found(codes.MASK_BESIDE_TARGET(path, message, fix=f"move it to {CONTROL_FOLDER}/", sample=key))
-        return path
-    return None
+    stem = mask_stem(base)
+    beside_control, beside_target = controls.get(stem), targets.get(stem)
+    if not (beside_control or beside_target) or stem in prompts:
+        return None
+    other = f"{targets.folder}/{beside_target}"
+    if not beside_control:
+        message = f"The mask of {base!r} is taken from {TARGET_FOLDER}/."
+        found(codes.MASK_BESIDE_TARGET(other, message, fix=f"move it to {CONTROL_FOLDER}/", sample=key))
+        return other
+    path = f"{controls.folder}/{beside_control}"
+    if beside_target:
+        found(codes.MASK_TWICE(other, f"{base!r} has two masks: {path} is used, {other} is not.", sample=key))
+    return path
 
 
-def _report_unused(tree: Tree, split: str, found: Found) -> None:
+def _report_unused(tree: Tree, split: str, unused: Mapping[str, Sequence[str]], found: Found) -> None:
     """What lies in the split's folders without being looked at, one finding a folder."""
     for folder, names in tree.files.items():
-        if folder != split and not folder.startswith(split + "/"):
-            continue
-        if folder == f"{split}/{CONTROL_FOLDER}":
-            unused = [name for name in names if not is_image_name(name)]
-        elif folder == f"{split}/{TARGET_FOLDER}":
-            unused = [n for n in names if not is_image_name(n) and split_extension(n)[1] != PROMPT_EXTENSION]
-        else:
-            unused = list(names)
-        if unused:
-            others = f" and {len(unused) - 1:,} more files are" if len(unused) > 1 else " is"
-            first = f"{folder}/{unused[0]}"
-            found(codes.UNUSED_FILE(first, f"{first}{others} left aside."))
+        if folder == split or folder.startswith(split + "/"):
+            left = unused.get(folder, names)
+            if left:
+                others = f" and {len(left) - 1:,} more files are" if len(left) > 1 else " is"
+                first = f"{folder}/{left[0]}"
+                found(codes.UNUSED_FILE(first, f"{first}{others} left aside."))
 
 
-def _report_empty(
-    split: str, table: Mapping[str, _Files], controls: Sequence[str], orphans: Sequence[str], found: Found
-) -> None:
+def _report_empty(split: str, prompts: Collection[str], controls: _Names, orphans: Sequence[str], found: Found) -> None:
     """Which of the three conditions failed."""
-    images = sum(map(is_image_name, controls))
-    if not table:
+    images = len(controls)
+    if not prompts:
         why = f"{split}/{TARGET_FOLDER}/ has no prompt <base>.txt"
     elif not images:
         why = f"{split}/{CONTROL_FOLDER}/ has no image"
