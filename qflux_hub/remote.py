@@ -56,10 +56,8 @@ class Head:
 EMPTY = Head(None, Remote({}, {}), None, cards.CardFacts())
 
 
-def read(
-    hub: Hub, repo_id: str, revision: str | None, splits: Sequence[str], found: Found, *, card: bool = True
-) -> Head:
-    """The head of ``revision``, with the indexes of ``splits`` that can be read; without ``card``, the card is not.
+def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bool = True) -> Head:
+    """The head of ``revision``, with all indexes that can be read; without ``card``, the card is not.
 
     One request for the listing, one per index, one for the card. A branch that does not exist yet begins where main
     is. Raises AuthError, FormatError, HubError; DataError for a card that cannot be read.
@@ -71,9 +69,9 @@ def read(
             return EMPTY
         state = hub.state(repo_id)
     indexes = {}
-    for split in splits:
-        path = index.path(split)
-        if path in state.files:
+    for path in state.files:
+        split = index.split_of(path)
+        if split:
             try:
                 indexes[split] = index.read(hub.read(repo_id, path, state.commit), path)
             except VerificationError as error:

@@ -34,7 +34,7 @@ from qflux_hub.options import UploadKeywords, UploadOptions
 from qflux_hub.plan import Plan, Shard
 from qflux_hub.remote import Head
 from qflux_hub.report import Action, Operation, Progress, UploadReport
-from qflux_hub.sample import Sample
+from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
 from qflux_hub.source import (
     Scan,
     Source,
@@ -146,8 +146,8 @@ class _Upload:
 
     def _head(self, hub: Hub, scan: Scan) -> Head:
         """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError."""
-        splits, card = list(scan.splits), self.options.card
-        head = remote.read(hub, self.repo_id, self.options.revision, splits, scan.findings.append, card=card)
+        options, found = self.options, scan.findings.append
+        head = remote.read(hub, self.repo_id, options.revision, found, card=options.card)
         wish, state = self.options.private, head.state
         if state and wish is not None and wish != state.private and not self.options.keep_visibility:
             now, wanted = ("private", "public") if state.private else ("public", "private")
@@ -284,31 +284,17 @@ class _Upload:
 
     def _card(self, planned: Plan, head: Head) -> str:
         """The card for the splits as they will be. Raises DataError for a card that cannot be merged into."""
-        facts = []
-        for split in planned.splits:
-            known, samples = self._index(planned, split), [sample for shard in split.shards for sample in shard.samples]
-            controls = [len(sample.controls) for sample in samples]
-            formats = Counter(split_extension(blob.name)[1].lstrip(".") for s in samples for _, blob in s.media())
-            facts.append(
-                cards.SplitFacts(
-                    split.name,
-                    samples=len(samples),
-                    bytes=sum(record.size for record in known.shards.values()),
-                    files=f"data/{split.name}/*.parquet",
-                    controls=(min(controls), max(controls)),
-                    masks=sum(sample.mask is not None for sample in samples),
-                    targets=sum(sample.target is not None for sample in samples),
-                    formats=formats,
-                )
-            )
-        drop = head.splits() - {split.name for split in planned.splits} if self.options.prune_splits else ()
+        gone = set(head.splits()) - {split.name for split in planned.splits} if self.options.prune_splits else set()
+        splits = {name: known for name, known in head.remote.indexes.items() if name not in gone}
+        splits |= {split.name: self._index(planned, split) for split in planned.splits}
+        extra = sorted({name for known in splits.values() for name in known.extra})
         return cards.dataset_card(
             head.card,
             repo_id=self.repo_id,
-            splits=facts,
-            features=pack.features(planned.extra),
+            splits=[_facts(name, known) for name, known in splits.items()],
+            features=pack.features(extra),
             version=__version__,
-            drop=drop,
+            drop=gone,
         )
 
     def _commit(self, hub: Hub, planned: Plan, adds: Sequence[Add], head: Head) -> Commit:
@@ -403,6 +389,22 @@ def send_shard(
     places = zip(shard.entries, packed[0].offsets, strict=True)
     rows = tuple(index.placed(entry, shard.path, offsets) for entry, offsets in places)
     return shard.digest, ShardRecord(shard.digest, sent.sha256, sent.size), rows, sent.new_bytes
+
+
+def _facts(split: str, known: Index) -> cards.SplitFacts:
+    """What the card says of a split, from its index."""
+    media = [image for row in known.entries for image in row.media]
+    controls = [sum(image.role == CONTROLS for image in row.media) for row in known.entries]
+    return cards.SplitFacts(
+        split,
+        samples=len(known.entries),
+        bytes=sum(record.size for record in known.shards.values()),
+        files=f"data/{split}/*.parquet",
+        controls=(min(controls), max(controls)),
+        masks=sum(image.role == MASK for image in media),
+        targets=sum(image.role == TARGET for image in media),
+        formats=Counter(split_extension(image.name)[1].lstrip(".") for image in media),
+    )
 
 
 def _writer(data: bytes) -> Callable[[Stream], object]:
