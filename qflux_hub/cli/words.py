@@ -78,6 +78,7 @@ def _(result: Scan, out: Rich, *, verbose: bool) -> None:
             size(split.bytes),
         )
     _print_table(table, out)
+    out.print()
     tell_findings(result.findings, out, verbose=verbose)
     if not result.findings:
         out.print(Text("Nothing to complain about.", style="green"))
@@ -85,7 +86,9 @@ def _(result: Scan, out: Rich, *, verbose: bool) -> None:
 
 @tell.register
 def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
-    tell_findings(result.findings, out, verbose=verbose)
+    if result.findings:
+        tell_findings(result.findings, out, verbose=verbose)
+        out.print()
     kind = "private" if result.private else "public"
     out.print(Text.assemble((result.repo_id, "bold"), f" ({kind}) at {result.revision}"))
     table = _table("split", ">samples", ">added", ">changed", ">removed", ">unchanged")
@@ -93,6 +96,7 @@ def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
         counts = (split.samples, split.added, split.changed, split.removed, split.unchanged)
         table.add_row(name, *(f"{count:,}" if count else "-" for count in counts))
     _print_table(table, out)
+    out.print()
     if verbose or result.dry_run:
         _tell_operations(result, out)
     if not any(operation.action != "keep" for operation in result.operations):
@@ -103,7 +107,7 @@ def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
         sent, images = size(result.bytes["sent"]), size(result.bytes["source"])
         moved = f"{sent} sent for {images} of images, in {result.seconds:.1f} s."
         out.print(Text.assemble(("Done: ", "green"), moved))
-        out.print(Text(result.pull_request or result.commit_url or result.url))
+        out.print(Text(result.pull_request or result.commit_url or result.url), soft_wrap=True)
 
 
 def _tell_operations(result: UploadReport, out: Rich) -> None:
@@ -141,18 +145,23 @@ def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool) -> N
                     Text(f"  … and {totals[finding.code] - _AT_MOST:,} more {finding.code} (--verbose lists all)")
                 )
     if findings:
+        out.print()
         counts = tally(findings)
         named = [plural(counts[f"{severity}s"], severity) for severity in SEVERITIES if counts[f"{severity}s"]]
         out.print(Text(", ".join(named) + ".", style="bold"))
 
 
 def _tell_finding(finding: Finding, out: Rich) -> None:
-    line = Text.assemble(
-        (f"{finding.severity:<8}", _STYLES[finding.severity]), finding.message, (f"  [{finding.code}]", "dim")
-    )
-    out.print(line)
+    said = Text.assemble(finding.message, (f" [{finding.code}]", "dim"))
     if finding.fix:
-        out.print(Text(f"{'':8}→ {finding.fix}", style="dim"))
+        said.append(f"\n→ {finding.fix}", "dim")
+    severity = Text(f"{finding.severity:<7}", _STYLES[finding.severity])
+    if out.is_terminal:  # in two columns, so that long messages wrap under their own beginning
+        row = Table.grid(padding=(0, 1))
+        row.add_row(severity, said)
+        out.print(row)
+    else:
+        out.print(Text(f"{severity} {said}".replace("\n", " ")))  # one line a finding, for grep
 
 
 def _table(*headings: str) -> Table:
