@@ -123,6 +123,12 @@ def test_a_gap_in_the_numbers_is_reported_and_not_filled(tmp_path):
     assert "_control_1, _control_3, _control_4, _control_5, _control_6, …" in finding.message
 
 
+def test_a_number_like_a_date_is_a_gap_and_no_burden(tmp_path):
+    result = scan(lay_one(tmp_path, "c/a_control_20240101123000.png"))
+    assert len(result["a"].controls) == 2
+    assert "not _control_1, _control_2," in result.finding("control-gap").message
+
+
 def test_a_first_control_makes_a_sample_without_main_control(tmp_path):
     result = scan(lay(tmp_path, f"{C}/a_control_1.png", f"{C}/a_control_2.png", f"{T}/a.txt"))
     assert roles(result["a"])["controls"] == [f"{C}/a_control_1.png", f"{C}/a_control_2.png"]

@@ -8,6 +8,7 @@ their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
@@ -206,9 +207,10 @@ def _report_numbers(numbers: Sequence[int], paths: Sequence[str], key: Key, foun
         folder, _, first = paths[0].rpartition("/")
         message = f"{key[1]!r} has no main control {folder}/{key[1]}.*; its first is {first}."
         found(codes.MISSING_MAIN_CONTROL(paths[0], message, sample=key))
-    gaps = sorted(set(range(1, numbers[-1])) - set(numbers))
-    if gaps:
-        lacking = ", ".join(f"_control_{gap}" for gap in gaps[:5]) + (", …" if len(gaps) > 5 else "")
+    if numbers[-1] != len(numbers):
+        gaps = list(islice((number for number in count(1) if number not in numbers), 5))  # a date leaves trillions
+        lacking = ", ".join(f"_control_{gap}" for gap in gaps if gap < numbers[-1])
+        lacking += ", …" if numbers[-1] - len(numbers) > 5 else ""
         message = f"{key[1]!r} has {control_stem('', numbers[-1])} but not {lacking}."
         found(codes.CONTROL_GAP(paths[-1], message, sample=key))
 
