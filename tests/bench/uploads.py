@@ -1,0 +1,120 @@
+"""``upload``: the first upload of a dataset, qflux beside ``datasets``' ``push_to_hub``; ``again``: the same once more.
+
+Every run is a new process. A first upload also has a new hub, which runs in a process of its own on the same machine,
+and empty caches. Rounds are interleaved and begin with another client each time. Samples are about 1 MB.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench.data import photos
+from tests.bench.hub import Traffic, served
+from tests.bench.measure import Cost, Costs, cost, environment, python
+from tests.bench.tables import Goal, Result, Setup, Table, megabytes, seconds, times
+
+REPO = "me/photos"
+
+
+def qflux(folder: Path) -> list[str]:
+    """The command line, as a user types it."""
+    return python("-m", "qflux_hub", "upload-dataset", str(folder), REPO, "--quiet")
+
+
+def push_to_hub(folder: Path) -> list[str]:
+    """A script with the usual few lines of ``datasets``."""
+    return python("-m", "tests.bench.push", str(folder), REPO)
+
+
+CLIENTS: dict[str, Callable[[Path], list[str]]] = {"qflux": qflux, "push_to_hub": push_to_hub}
+Runs = dict[str, tuple[Costs, Traffic]]
+
+
+def upload(setup: Setup) -> Result:
+    """First upload of 200 and of 1,000 samples. Goals: as fast or faster, half the memory, one commit."""
+    table, goals = _table("First upload"), []
+    for count in (20, 60) if setup.quick else (200, 1_000):
+        runs = _first(photos(setup, count), setup)
+        (ours, traffic), (theirs, _) = runs["qflux"], runs["push_to_hub"]
+        table.rows += _rows(count, runs)
+        goals += [
+            Goal(f"{count} samples: at least as fast", ours.wall <= theirs.wall),
+            Goal(f"{count} samples: at most half the memory", ours.peak <= theirs.peak / 2),
+            Goal(f"{count} samples: one commit", traffic.commits == 1),
+        ]
+    return Result([table], goals)
+
+
+def again(setup: Setup) -> Result:
+    """The same uploads when nothing changed. Goals: a fifth of the time, no content sent."""
+    table, goals = _table("Second upload, nothing changed"), []
+    for count in (20, 60) if setup.quick else (200, 1_000):
+        runs = _second(photos(setup, count), setup)
+        (ours, traffic), (theirs, _) = runs["qflux"], runs["push_to_hub"]
+        table.rows += _rows(count, runs)
+        goals += [
+            Goal(f"{count} samples: at most a fifth of the time", ours.wall <= theirs.wall / 5),
+            Goal(f"{count} samples: no content sent", traffic.content == 0),
+        ]
+    return Result([table], goals)
+
+
+def _first(dataset: Path, setup: Setup) -> Runs:
+    costs: dict[str, list[Cost]] = {name: [] for name in CLIENTS}
+    traffic = {}
+    for number in range(setup.rounds):
+        for name in _turns(number):
+            home = setup.scratch / name
+            with served(home / "served") as hub:
+                costs[name].append(cost(CLIENTS[name](dataset), environment(home, **hub.variables)))
+                traffic[name] = hub.traffic()
+            shutil.rmtree(home)
+    return {name: (Costs(tuple(costs[name])), traffic[name]) for name in CLIENTS}
+
+
+def _second(dataset: Path, setup: Setup) -> Runs:
+    costs: dict[str, list[Cost]] = {name: [] for name in CLIENTS}
+    traffic = {}
+    with ExitStack() as hubs:
+        running = {name: hubs.enter_context(served(setup.scratch / name / "served")) for name in CLIENTS}
+        for number in range(-1, setup.rounds):  # the one before the first is the upload that is repeated
+            for name in _turns(number):
+                env = environment(setup.scratch / name, **running[name].variables)
+                spent, traffic[name] = cost(CLIENTS[name](dataset), env), running[name].traffic()
+                if number >= 0:
+                    costs[name].append(spent)
+    for name in CLIENTS:
+        shutil.rmtree(setup.scratch / name)
+    return {name: (Costs(tuple(costs[name])), traffic[name]) for name in CLIENTS}
+
+
+def _turns(number: int) -> list[str]:
+    return sorted(CLIENTS, reverse=number % 2 == 1)
+
+
+def _table(title: str) -> Table:
+    headings = ("samples", "client", "wall s", "least", "cpu s", "peak MB", "sent MB", "requests", "commits")
+    return Table(title, (*headings, "wall", "cpu", "memory"))
+
+
+def _rows(count: int, runs: Runs) -> Iterator[tuple[str, ...]]:
+    """One row per client; the last three columns are its cost divided by that of qflux."""
+    base, _ = runs["qflux"]
+    for name, (costs, traffic) in runs.items():
+        yield (
+            f"{count:,}",
+            name,
+            seconds(costs.wall),
+            seconds(costs.least_wall),
+            seconds(costs.cpu),
+            megabytes(costs.peak),
+            megabytes(traffic.content),
+            f"{traffic.requests:,}",
+            f"{traffic.commits}",
+            times(costs.wall / base.wall),
+            times(costs.cpu / base.cpu),
+            times(costs.peak / base.peak),
+        )
