@@ -79,10 +79,10 @@ def rank(split: str) -> tuple[int, str]:
 def with_files(matter: FrontMatter, splits: Sequence[SplitFacts], drop: Collection[str]) -> FrontMatter:
     """With the files of ``splits`` in the default config."""
     configs = _configs(matter)
-    for at, item in enumerate(configs):
+    for number, item in enumerate(configs):
         if item.get("default") and item["config_name"] != DEFAULT:
             reason = f"is marked as the default one, beside which a config named {DEFAULT!r} cannot be loaded"
-            raise matter.refusal(f"the config {item['config_name']!r} {reason}", ("configs", at, "default"))
+            raise matter.refusal(f"the config {item['config_name']!r} {reason}", ("configs", number, "default"))
     wanted: list[dict[str, Any]] = [{"split": split.name, "path": split.files} for split in splits]
     at = _position(configs, DEFAULT)
     if at is None:
