@@ -22,6 +22,7 @@ Role = Literal["main", "control", "mask", "bad-number", "legacy", "other"]
 _CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>[0-9]+)", re.DOTALL)
 _LEGACY = re.compile(r"(?P<base>.+)_(?P<number>[0-9]+)", re.DOTALL)
 _MASK = "_mask"
+_MEANT = re.compile(r"(?P<base>.+?)[\W_]*(?:mask|control[\W_]*(?P<number>[1-9][0-9]*))", re.DOTALL | re.IGNORECASE)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _LITTER = ("thumbs.db", "desktop.ini")
 
@@ -90,6 +91,14 @@ def base_of(stem: str) -> str:
     if numbered:
         return numbered["base"]
     return stem.removesuffix(_MASK) or stem
+
+
+def meant(stem: str) -> Part | None:
+    """The control or mask that a stem of no role looks like (``cat_Mask``, ``cat-control1``), to be suggested."""
+    looks = _MEANT.fullmatch(stem)
+    if looks is None:
+        return None
+    return Part(looks["base"], "control", int(looks["number"])) if looks["number"] else Part(looks["base"], "mask")
 
 
 def mask_stem(base: str) -> str:

@@ -1,3 +1,4 @@
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -206,6 +207,47 @@ def test_a_sample_without_control_is_left_out_with_a_warning_that_names_it(tmp_p
     assert result.ids == ["a"]
     finding = result.finding("missing-control")
     assert (finding.severity, finding.where, finding.sample) == ("warning", f"{T}/b.txt", ("train", "b"))
+
+
+@pytest.mark.parametrize(("prompt", "image"), [("Foo", "foo"), ("my photo", "my_photo"), ("photo.v2", "photo-V2")])
+def test_a_near_miss_is_named(tmp_path, prompt, image):
+    result = scan(lay_one(tmp_path, f"t/{prompt}.txt", f"c/{image}.png"))
+    assert f"Did you mean '{image}.png'?" in result.finding("missing-control").message
+    assert f"Did you mean '{prompt}.txt'?" in result.finding("orphan-control").message
+
+
+def test_a_near_miss_by_unicode_form_says_so_because_it_looks_the_same(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    result = scan(lay_one(tmp_path, f"t/{nfc}.txt", f"c/{nfd}.png"))
+    assert result.ids == ["a"]
+    for code in ("missing-control", "orphan-control"):
+        assert result.finding(code).message.endswith("(the same letters in another Unicode form)")
+
+
+def test_a_name_that_only_begins_like_a_dotted_base_is_no_near_miss(tmp_path):
+    result = scan(lay_one(tmp_path, "t/photo.v2.txt", "c/photo.v2.png", "c/photo.png"))
+    assert "Did you mean" not in result.finding("orphan-control").message
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("a_Mask.png", "a_mask.png"),
+        ("a-mask.PNG", "a_mask.PNG"),
+        ("amask.png", "a_mask.png"),
+        ("a_control1.png", "a_control_1.png"),
+        ("a_Control_2.jpg", "a_control_2.jpg"),
+        ("A_control_3.jpg", "a_control_3.jpg"),
+    ],
+)
+def test_a_near_miss_of_a_role_is_named(tmp_path, name, right):
+    result = scan(lay_one(tmp_path, f"c/{name}"))
+    assert f"Did you mean {right!r}?" in result.findings[0].message
+
+
+def test_an_image_of_an_unknown_kind_is_named_where_its_sample_is_left_out(tmp_path):
+    result = scan(lay_one(tmp_path, "t/b.txt", "c/b.gif"))
+    assert "Did you mean 'b.gif'?" in result.finding("missing-control").message
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------

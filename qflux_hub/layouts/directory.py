@@ -7,8 +7,9 @@ their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count, islice
+from unicodedata import normalize
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
@@ -21,6 +22,7 @@ from qflux_hub.naming import (
     fold,
     is_split_name,
     mask_stem,
+    meant,
     parse,
     prefer,
     split_extension,
@@ -98,7 +100,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     further, orphans = _sort_controls(controls, prompts, found)
     _report_targets(targets, prompts, found)
     _report_unused(tree, split, {control_folder: [*misplaced.values(), *unused], target_folder: others}, found)
-    near = _NearMisses(orphans)
+    near = _NearMisses({split_extension(name)[0]: name for name in unused} | orphans)
     left_out = 0
     for base in sorted(prompts):
         key = (split, base)
@@ -148,18 +150,18 @@ def _list(tree: Tree, folder: str) -> tuple[_Names, _Names, list[str]]:
     return images, prompts, others
 
 
-def _sort_controls(controls: _Names, prompts: _Names, found: Found) -> tuple[dict[str, list[int]], list[str]]:
+def _sort_controls(controls: _Names, prompts: _Names, found: Found) -> tuple[dict[str, list[int]], dict[str, str]]:
     """The numbers of each base's further controls, in order; and the images of the folder that belong to none."""
     further: dict[str, list[int]] = {}
-    orphans: list[str] = []
+    orphans: dict[str, str] = {}
     near = _NearMisses(prompts)
     for stem in to_parse(controls, prompts):
         part, name = parse(stem, prompts), controls[stem]
         if part.role == "control":
             further.setdefault(part.base, []).append(part.index)
         elif part.role not in ("main", "mask"):
+            orphans[stem] = name
             for rival in controls.rivals.get(stem, [name]):
-                orphans.append(rival)
                 found(_orphan(part, rival, controls.folder, near))
         elif part.shadowed:
             message = f"{name} belongs to {part.base!r}, not to {part.shadowed!r}, because {part.base}.txt exists."
@@ -179,9 +181,13 @@ def _orphan(part: Part, name: str, folder: str, near: _NearMisses) -> Finding:
     if part.role == "bad-number":
         message = f"{path} is not used: controls of {part.base!r} are numbered _control_1, _control_2, …"
         return codes.BAD_CONTROL_NUMBER(path, message, fix="rename it with its right number")
-    base = base_of(part.base)
+    base, like = base_of(part.base), meant(part.base)
+    hint, similar = near.hint(base), near.of(like.base) if like else None
+    if like and similar:
+        right = mask_stem(similar) if like.role == "mask" else control_stem(similar, like.index)
+        hint = f" Did you mean {right + extension!r}?"
     code = codes.ORPHAN_MASK if part.base.endswith("_mask") else codes.ORPHAN_CONTROL
-    return code(path, f"{path} is not used: there is no {TARGET_FOLDER}/{base}.txt.{near.hint(base, '.txt')}")
+    return code(path, f"{path} is not used: there is no {TARGET_FOLDER}/{base}.txt.{hint}")
 
 
 def _report_targets(targets: _Names, prompts: _Names, found: Found) -> None:
@@ -194,7 +200,7 @@ def _report_targets(targets: _Names, prompts: _Names, found: Found) -> None:
         for rival in targets.rivals.get(stem, [targets[stem]]):
             path = f"{folder}/{rival}"
             if part.role == "other":
-                message = f"{path} is not used: there is no {part.base}.txt beside it.{near.hint(part.base, '.txt')}"
+                message = f"{path} is not used: there is no {part.base}.txt beside it.{near.hint(part.base)}"
                 found(codes.ORPHAN_TARGET(path, message, fix=f"write the prompt to {folder}/{part.base}.txt"))
             else:
                 message = f"{path} is not used: controls of {part.base!r} belong into {CONTROL_FOLDER}/."
@@ -259,18 +265,25 @@ def _report_empty(split: str, prompts: Collection[str], controls: _Names, orphan
 
 
 class _NearMisses:
-    """Names that differ from a wanted one by case, Unicode form or separators only. Built when first asked."""
+    """Stems that differ from a wanted one by case, Unicode form or separators only. ``names``: stem -> file name."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
-        self._index: dict[str, str] | None = None
+        self._folded: dict[str, str] | None = None  # built when first asked
 
-    def hint(self, base: str, suffix: str = "") -> str:
+    def of(self, stem: str) -> str | None:
+        """The stem itself where it is there, else one that nearly is it."""
+        if stem in self._names:
+            return stem
+        if self._folded is None:
+            self._folded = {fold(name): name for name in reversed([*self._names])}
+        return self._folded.get(fold(stem))
+
+    def hint(self, stem: str) -> str:
         """` Did you mean …?`, or nothing."""
-        if self._index is None:
-            self._index = {fold(split_extension(name)[0]): name for name in reversed(list(self._names))}
-        near = self._index.get(fold(base))
+        near = self.of(stem)
         if near is None:
             return ""
-        same = "" if near != base else " (the same letters in another Unicode form)"
-        return f" Did you mean {near + suffix!r}?{same}"
+        same = normalize("NFC", near) == normalize("NFC", stem)
+        note = " (the same letters in another Unicode form)" if same else ""
+        return f" Did you mean {self._names[near]!r}?{note}"
