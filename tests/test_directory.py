@@ -202,6 +202,20 @@ def test_a_name_that_is_a_sample_is_never_a_mask_or_control_of_another(tmp_path)
 # --- what fits nothing ------------------------------------------------------------------------------------------
 
 
+def test_what_belongs_to_no_sample_is_reported_by_name(tmp_path):
+    lay_one(tmp_path, "c/x.png", "c/y_control_1.png", "c/z_mask.png", "t/w.png", "t/v_mask.png", "t/a_control_1.png")
+    result = scan(tmp_path)
+    assert {(finding.code, finding.where) for finding in result.findings} == {
+        ("orphan-control", f"{C}/x.png"),
+        ("orphan-control", f"{C}/y_control_1.png"),
+        ("orphan-mask", f"{C}/z_mask.png"),
+        ("orphan-target", f"{T}/w.png"),
+        ("orphan-mask", f"{T}/v_mask.png"),
+        ("orphan-control", f"{T}/a_control_1.png"),
+    }
+    assert {finding.severity for finding in result.findings} == {"warning"}
+
+
 def test_a_sample_without_control_is_left_out_with_a_warning_that_names_it(tmp_path):
     result = scan(lay_one(tmp_path, "t/b.txt", "t/b.png", "c/b_mask.png"))
     assert result.ids == ["a"]

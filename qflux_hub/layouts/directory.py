@@ -199,9 +199,11 @@ def _report_targets(targets: _Names, prompts: _Names, found: Found) -> None:
             continue
         for rival in targets.rivals.get(stem, [targets[stem]]):
             path = f"{folder}/{rival}"
-            if part.role == "other":
-                message = f"{path} is not used: there is no {part.base}.txt beside it.{near.hint(part.base)}"
-                found(codes.ORPHAN_TARGET(path, message, fix=f"write the prompt to {folder}/{part.base}.txt"))
+            if part.role == "other" and base_of(stem) != stem:
+                found(_orphan(part, rival, folder, near))
+            elif part.role == "other":
+                message = f"{path} is not used: there is no {stem}.txt beside it.{near.hint(stem)}"
+                found(codes.ORPHAN_TARGET(path, message, fix=f"write the prompt to {folder}/{stem}.txt"))
             else:
                 message = f"{path} is not used: controls of {part.base!r} belong into {CONTROL_FOLDER}/."
                 found(codes.ORPHAN_CONTROL(path, message, fix=f"move it to {CONTROL_FOLDER}/"))
@@ -249,7 +251,7 @@ def _report_unused(tree: Tree, split: str, unused: Mapping[str, Sequence[str]], 
                 found(codes.UNUSED_FILE(first, f"{first}{others} left aside."))
 
 
-def _report_empty(split: str, prompts: Collection[str], controls: _Names, orphans: Sequence[str], found: Found) -> None:
+def _report_empty(split: str, prompts: Collection[str], controls: _Names, orphans: Collection[str], found: Found) -> None:
     """Which of the three conditions failed."""
     images = len(controls)
     if not prompts:
