@@ -264,6 +264,22 @@ def test_an_image_of_an_unknown_kind_is_named_where_its_sample_is_left_out(tmp_p
     assert "Did you mean 'b.gif'?" in result.finding("missing-control").message
 
 
+def test_other_files_and_folders_are_reported_once_a_folder(tmp_path):
+    lay_one(tmp_path, "c/a.psd", "c/notes.txt", "c/old/a.png", "c/old/b.png", "t/a.json", "train/README.md")
+    lay(tmp_path, "README.md", "LICENSE", "raw/one/a.png", "raw/two/b.png", "validation/a.png")
+    result = scan(tmp_path)
+    assert {(finding.where, finding.message) for finding in result.findings} == {
+        (f"{C}/a.psd", f"{C}/a.psd and 1 more file are left aside."),
+        (f"{C}/old/a.png", f"{C}/old/a.png and 1 more file are left aside."),
+        (f"{T}/a.json", f"{T}/a.json is left aside."),
+        ("train/README.md", "train/README.md is left aside."),
+        ("LICENSE", "LICENSE and 1 more file are left aside."),
+        ("raw/one/a.png", "raw/one/a.png and 1 more file are left aside."),
+        ("validation/a.png", "validation/a.png is left aside."),
+    }
+    assert {(finding.code, finding.severity) for finding in result.findings} == {("unused-file", "note")}
+
+
 # --- prompts ----------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +331,22 @@ def test_a_folder_of_the_shape_whose_name_is_no_split_s_is_left_aside_with_a_war
         "my-split",
         "warning",
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        ([f"{C}/a.png"], "train/training_images/ has no prompt <base>.txt"),
+        ([f"{T}/a.txt", f"{T}/a.png"], "train/control_images/ has no image"),
+        ([f"{C}/x.png", f"{T}/a.txt"], "has images (1), but none has the name of a prompt (<base>.png for <base>.txt"),
+        ([f"{C}/a_1.png", f"{C}/b.png", f"{T}/a.txt"], "train/control_images/ has images (2), but none"),
+    ],
+)
+def test_a_split_without_any_sample_is_an_error_that_says_which_condition_failed(tmp_path, names, why):
+    result = scan(lay(tmp_path, *names))
+    finding = result.finding("empty-split")
+    assert (finding.severity, finding.where, result.samples) == ("error", "train", [])
+    assert why in finding.message
 
 
 def test_column_names_are_for_tables(tmp_path):

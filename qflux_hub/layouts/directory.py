@@ -42,12 +42,19 @@ Key = tuple[str, str]
 
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
-    """Folders that hold ``control_images`` or ``training_images``, in name order."""
+    """Folders that hold ``control_images`` or ``training_images``, in name order; other ones are left aside."""
     shaped = _shaped(tree)
     for name in shaped:
         if not is_split_name(name):
             message = f"{name}/ has the shape of a split, but {name!r} is not a legal split name; it is left aside."
             found(codes.BAD_SPLIT_NAME(name, message, fix="rename it, with letters, digits and underscores"))
+    aside: dict[str, list[str]] = {}
+    for folder in tree.files:
+        aside.setdefault(folder.partition("/")[0], []).append(folder)
+    for top in sorted(aside.keys() - set(shaped)):
+        folders = aside[top]
+        first = f"{folders[0]}/{tree.files[folders[0]][0]}".lstrip("/")
+        _left_aside(first, sum(len(tree.files[folder]) for folder in folders), found)
     return tuple(name for name in shaped if is_split_name(name))
 
 
@@ -99,7 +106,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         names.settle(split, prompts, found)
     further, orphans = _sort_controls(controls, prompts, found)
     _report_targets(targets, prompts, found)
-    _report_unused(tree, split, {control_folder: [*misplaced.values(), *unused], target_folder: others}, found)
+    _report_unused(tree, split, {control_folder: sorted([*misplaced.values(), *unused]), target_folder: others}, found)
     near = _NearMisses({split_extension(name)[0]: name for name in unused} | orphans)
     left_out = 0
     for base in sorted(prompts):
@@ -129,7 +136,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 origin=prompt_path,
             )
     if left_out == len(prompts):
-        _report_empty(split, prompts, controls, orphans, found)
+        _report_empty(split, prompts, controls, found)
 
 
 def _list(tree: Tree, folder: str) -> tuple[_Names, _Names, list[str]]:
@@ -243,15 +250,17 @@ def _mask(base: str, controls: _Names, targets: _Names, prompts: Collection[str]
 def _report_unused(tree: Tree, split: str, unused: Mapping[str, Sequence[str]], found: Found) -> None:
     """What lies in the split's folders without being looked at, one finding a folder."""
     for folder, names in tree.files.items():
-        if folder == split or folder.startswith(split + "/"):
-            left = unused.get(folder, names)
-            if left:
-                others = f" and {len(left) - 1:,} more files are" if len(left) > 1 else " is"
-                first = f"{folder}/{left[0]}"
-                found(codes.UNUSED_FILE(first, f"{first}{others} left aside."))
+        left = unused.get(folder, names)
+        if left and (folder == split or folder.startswith(split + "/")):
+            _left_aside(f"{folder}/{left[0]}", len(left), found)
 
 
-def _report_empty(split: str, prompts: Collection[str], controls: _Names, orphans: Collection[str], found: Found) -> None:
+def _left_aside(first: str, count: int, found: Found) -> None:
+    others = {1: " is", 2: " and 1 more file are"}.get(count, f" and {count - 1:,} more files are")
+    found(codes.UNUSED_FILE(first, f"{first}{others} left aside."))
+
+
+def _report_empty(split: str, prompts: Collection[str], controls: _Names, found: Found) -> None:
     """Which of the three conditions failed."""
     images = len(controls)
     if not prompts:
@@ -260,8 +269,8 @@ def _report_empty(split: str, prompts: Collection[str], controls: _Names, orphan
         why = f"{split}/{CONTROL_FOLDER}/ has no image"
     else:
         why = (
-            f"none of the {images:,} images in {split}/{CONTROL_FOLDER}/ has the name of a prompt "
-            f"(<base>.png for <base>.txt, further ones <base>_control_1.png, …); {len(orphans):,} fit no sample"
+            f"{split}/{CONTROL_FOLDER}/ has images ({images:,}), but none has the name of a prompt "
+            "(<base>.png for <base>.txt, further ones <base>_control_1.png, …)"
         )
     found(codes.EMPTY_SPLIT(split, f"Split {split!r} has no sample with a control image: {why}."))
 
