@@ -10,7 +10,7 @@ from qflux_hub import codes
 from qflux_hub.report import Found
 from qflux_hub.tree import Tree
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = "\ufeff"
 
 
 def clean_prompt(text: str) -> str:
@@ -20,34 +20,47 @@ def clean_prompt(text: str) -> str:
 
 def read_prompt(tree: Tree, path: str, sample: tuple[str, str], found: Found) -> str | None:
     """The prompt in the file at ``path``; None, and ``found``, when it is not UTF-8."""
-    data = tree.read(path)
-    if data.startswith(_BOM):
-        message = f"{path} starts with a byte order mark; it is not part of the prompt."
-        found(codes.PROMPT_BOM(path, message, fix="save it as UTF-8 without BOM", sample=sample))
-        data = data[len(_BOM) :]
     try:
-        return clean_prompt(data.decode())
+        text = _decoded(tree.read(path))
     except UnicodeDecodeError as error:
-        message = f"{path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}{_guess(data)}."
-        line = data.count(b"\n", 0, error.start) + 1
+        line, why = _explained(error)
+        message = f"{path} is not UTF-8 text: {why}."
         found(codes.UNDECODABLE_PROMPT(path, message, line=line, fix="save it as UTF-8", sample=sample))
         return None
+    if text.startswith(_BOM):
+        message = f"{path} starts with a byte order mark; it is not part of the prompt."
+        found(codes.PROMPT_BOM(path, message, fix="save it as UTF-8 without BOM", sample=sample))
+        text = text[1:]
+    return clean_prompt(text)
 
 
 def decode_table(tree: Tree, path: str, found: Found) -> str | None:
     """The text of the table at ``path``; None, and ``found``, when it is not UTF-8."""
-    data = tree.read(path).removeprefix(_BOM)
     try:
-        return data.decode()
+        return _decoded(tree.read(path)).removeprefix(_BOM)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = f"{path}, line {line}: not UTF-8, byte {error.start} is 0x{data[error.start]:02x}{_guess(data)}."
+        line, why = _explained(error)
+        message = f"{path}, line {line}: not UTF-8 text, {why}."
         found(codes.UNDECODABLE_TABLE(path, message, line=line, fix="save it as UTF-8"))
         return None
 
 
-def _guess(data: bytes) -> str:
-    """What the encoding probably is, in words that go on from "byte 3 is 0xe9"."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return " (it looks like UTF-16)"
-    return " (it looks like Windows-1252)" if any(0x80 <= byte <= 0x9F for byte in data) else " (it looks like Latin-1)"
+def _decoded(data: bytes) -> str:
+    """The text. A NUL is no text either: UTF-16 without a byte order mark would pass as UTF-8 with one in two bytes."""
+    text = data.decode()
+    if "\0" in text:
+        at = data.index(0)
+        raise UnicodeDecodeError("utf-8", data, at, at + 1, "NUL")
+    return text
+
+
+def _explained(error: UnicodeDecodeError) -> tuple[int, str]:
+    """The line on which decoding failed, and why: "byte 3 is 0xe9 (it looks like Latin-1)"."""
+    data, at = error.object, error.start
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data.count(0) * 3 > len(data):
+        looks = "UTF-16"
+    elif 0 in data:
+        looks = "a binary file"
+    else:
+        looks = "Windows-1252" if any(0x80 <= byte <= 0x9F for byte in data) else "Latin-1"
+    return data.count(b"\n", 0, at) + 1, f"byte {at} is 0x{data[at]:02x} (it looks like {looks})"

@@ -305,6 +305,34 @@ def test_a_prompt_is_its_file_s_text_with_plain_line_ends_and_no_outer_space(tmp
     assert result.codes == (["prompt-bom"] if content.startswith(b"\xef\xbb\xbf") else [])
 
 
+@pytest.mark.parametrize(
+    ("content", "line", "guess"),
+    [
+        ("Hello\nFüge eine Katze hinzu".encode("latin-1"), 2, "Latin-1"),
+        ("Add a “cat”".encode("cp1252"), 1, "Windows-1252"),
+        ("Add a cat".encode("utf-16"), 1, "UTF-16"),
+        ("Add a cat".encode("utf-16-le"), 1, "UTF-16"),
+        ("Add a cat".encode("utf-16-be"), 1, "UTF-16"),
+        (b"Add\na\0cat", 2, "binary"),
+    ],
+)
+def test_a_prompt_that_is_not_utf_8_is_an_error_with_its_place_and_the_rest_is_read(tmp_path, content, line, guess):
+    lay_split(tmp_path)
+    write(tmp_path / T / "a.txt", content)
+    result = scan(tmp_path)
+    assert result.ids == ["b"]
+    finding = result.finding("undecodable-prompt")
+    assert (finding.severity, finding.where, finding.line) == ("error", f"{T}/a.txt", line)
+    assert finding.sample == ("train", "a")
+    assert guess in finding.message
+
+
+def test_the_byte_that_is_not_utf_8_is_counted_from_the_start_of_the_file(tmp_path):
+    lay_one(tmp_path)
+    write(tmp_path / T / "a.txt", b"\xef\xbb\xbfcaf\xe9")
+    assert "byte 6 is 0xe9" in scan(tmp_path).finding("undecodable-prompt").message
+
+
 def test_of_two_prompts_the_one_in_small_letters_is_used_with_a_warning(tmp_path):
     lay_one(tmp_path)
     write(tmp_path / T / "a.TXT", "Another prompt.")
