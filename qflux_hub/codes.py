@@ -147,6 +147,13 @@ UNDECODABLE_NAME = _code(
     """Ids, tables and the Hub are UTF-8, so the file cannot be uploaded under its name and is left out. Archives made
     on other systems often unpack to such names; `convmv` renames whole folders.""",
 )
+UNREADABLE_FILE = _code(
+    "unreadable-file",
+    "error",
+    "A file or folder cannot be opened.",
+    """The message has the system's reason: no permission, a path too long, or a file that went away after it was
+    listed. `--skip-bad` leaves out the samples that need it.""",
+)
 BAD_SPLIT_NAME = _code(
     "bad-split-name",
     "warning",
@@ -337,6 +344,7 @@ SKIPPABLE = frozenset(
     code.name
     for code in (
         MISSING_FILE,
+        UNREADABLE_FILE,
         UNDECODABLE_PROMPT,
         EMPTY_FILE,
         LFS_POINTER,

@@ -18,7 +18,6 @@ from qflux_hub.naming import is_litter
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Stamp
 
-
 _PIECE = 1 << 16
 
 
@@ -38,10 +37,10 @@ class Tree(Protocol):
         """What the walk met and left out."""
 
     def blob(self, path: str) -> Blob:
-        """The file at ``path``. Raises FileNotFoundError when the listing has it no more."""
+        """The file at ``path``. Raises OSError with this ``filename`` when it cannot be had, or is gone meanwhile."""
 
     def read(self, path: str) -> bytes:
-        """All bytes of a small file."""
+        """All bytes of a small file; raises like ``blob``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,28 @@ class FolderOpener:
         return open(f"{self.root}/{name}", "rb", buffering=0)  # noqa: PTH123 - the caller closes
 
 
+def unreadable(error: OSError, sample: tuple[str, str] | None = None, line: int | None = None) -> Finding:
+    """The finding for a file or folder of a tree that could not be opened."""
+    message = f"{error.filename} cannot be read: {error.strerror}."
+    return codes.UNREADABLE_FILE(error.filename, message, line=line, sample=sample)
+
+
 def stamp_of(file: BinaryIO) -> Stamp:
     """The stamp of an open local file, to compare with that of the blob it was opened from."""
     stat = os.fstat(file.fileno())
     return Stamp(stat.st_mtime_ns, stat.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A folder still to be listed: its path, that path with links resolved, and those of the folders it lies in.
+
+    A link to one of the latter ends the walk instead of going round.
+    """
+
+    path: str
+    real: str
+    above: frozenset[str]
 
 
 class FolderTree:
@@ -84,37 +101,45 @@ class FolderTree:
         self.findings.sort(key=lambda finding: finding.where)
 
     def _walk(self) -> Iterator[tuple[str, list[str]]]:
-        """Every folder with files, parents first, names in code point order.
-
-        A folder waits with its path with links resolved and those of the folders it lies in, so that a link to one of
-        them ends the walk instead of going round.
-        """
-        waiting: list[tuple[str, str, frozenset[str]]] = [("", self._real_root, frozenset())]
+        """Every folder with files, parents first, names in code point order."""
+        waiting = [_Waiting("", self._real_root, frozenset())]
         while waiting:
-            folder, real, above = waiting.pop()
-            above |= {real}
-            names: list[str] = []
-            folders: list[tuple[str, str, frozenset[str]]] = []
-            with os.scandir(f"{self._opener.root}/{folder}") as entries:
-                for entry in entries:
-                    name = entry.name
-                    if is_litter(name) or not (name.isascii() or self._is_decodable(f"{folder}/{name}".lstrip("/"))):
-                        continue
-                    if entry.is_file(follow_symlinks=False):
-                        names.append(name)
-                        continue
-                    path, target = f"{folder}/{name}".lstrip("/"), f"{real}/{name}"
-                    if entry.is_symlink():
-                        target = os.path.realpath(entry.path)
-                        if target in above or not self._may_follow(path, target):
-                            continue
-                    if entry.is_dir():
-                        folders.append((path, target, above))
-                    elif entry.is_file():
-                        names.append(name)
+            folder = waiting.pop()
+            try:
+                names, folders = self._list(folder)
+            except OSError as error:
+                if not folder.path:
+                    raise LayoutError(f"{self.name!r} cannot be listed: {error.strerror}.") from error
+                error.filename = folder.path
+                self.findings.append(unreadable(error))
+                continue
             if names:
-                yield folder, sorted(names)
-            waiting += sorted(folders, key=lambda waits: waits[0], reverse=True)
+                yield folder.path, sorted(names)
+            waiting += sorted(folders, key=lambda folder: folder.path, reverse=True)
+
+    def _list(self, folder: _Waiting) -> tuple[list[str], list[_Waiting]]:
+        """The files of one folder, and the folders in it."""
+        names: list[str] = []
+        folders: list[_Waiting] = []
+        above = folder.above | {folder.real}
+        with os.scandir(f"{self._opener.root}/{folder.path}") as entries:
+            for entry in entries:
+                name = entry.name
+                if is_litter(name) or not (name.isascii() or self._is_decodable(f"{folder.path}/{name}".lstrip("/"))):
+                    continue
+                if entry.is_file(follow_symlinks=False):
+                    names.append(name)
+                    continue
+                path, target = f"{folder.path}/{name}".lstrip("/"), f"{folder.real}/{name}"
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if target in above or not self._may_follow(path, target):
+                        continue
+                if entry.is_dir():
+                    folders.append(_Waiting(path, target, above))
+                elif entry.is_file():
+                    names.append(name)
+        return names, folders
 
     def _is_decodable(self, path: str) -> bool:
         try:
@@ -147,12 +172,20 @@ class FolderTree:
 
     def blob(self, path: str) -> Blob:
         """The file at ``path``, with its size and stamp as of now."""
-        stat = os.stat(f"{self._opener.root}/{path}")  # noqa: PTH116 - half the cost of Path.stat, once per image
+        try:
+            stat = os.stat(f"{self._opener.root}/{path}")  # noqa: PTH116 - half the cost of Path.stat, once per image
+        except OSError as error:
+            error.filename = path
+            raise
         return Blob(path, stat.st_size, self._opener, Stamp(stat.st_mtime_ns, stat.st_ino))
 
     def read(self, path: str) -> bytes:
         """All bytes of a small file; with three system calls, half of what a file object needs."""
-        file = os.open(f"{self._opener.root}/{path}", os.O_RDONLY)
+        try:
+            file = os.open(f"{self._opener.root}/{path}", os.O_RDONLY)
+        except OSError as error:
+            error.filename = path
+            raise
         try:
             data = os.read(file, _PIECE)
             while piece := os.read(file, _PIECE):

@@ -1,9 +1,11 @@
 import os
 import pickle
+import shutil
 
 import pytest
 
 from qflux_hub.errors import LayoutError
+from qflux_hub.layouts import directory
 from qflux_hub.sample import Stamp
 from qflux_hub.tree import FolderTree, stamp_of
 from tests.builders import lay, lay_split, scan, write
@@ -189,3 +191,34 @@ def test_whatever_is_said_of_a_name_can_be_printed(tmp_path):
     assert tree.read("a.txt") == b"Prompt of a.\n"
     (finding,) = tree.findings
     assert f"{tree.name} {finding.message}".encode().count(rb"\xe9") == 2
+
+
+def test_a_folder_whose_path_is_too_long_is_reported_and_the_rest_is_listed(tmp_path):
+    lay(tmp_path, "a.txt")
+    at = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(17):  # 4,251 bytes; step by step, because no call takes such a path
+        os.mkdir("d" * 250, dir_fd=at)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    tree = FolderTree(tmp_path)
+    shutil.rmtree(tmp_path / ("d" * 250))
+    assert tree.files == {"": ["a.txt"]}
+    ((code, where),) = codes_of(tree)
+    assert (code, set(where)) == ("unreadable-file", {"d", "/"})
+    assert tree.findings[0].message.endswith("cannot be read: File name too long.")
+
+
+def test_a_file_that_cannot_be_opened_is_reported_and_the_rest_is_read(tmp_path):
+    lay_split(tmp_path, bases=["a", "b", "c"])
+    tree = FolderTree(tmp_path)
+    (tmp_path / "train/training_images/a.txt").unlink()
+    (tmp_path / "train/control_images/b.png").unlink()
+    findings = []
+    samples = list(directory.read(tree, "train", {}, findings.append))
+    assert [sample.id for sample in samples] == ["c"]
+    assert [(finding.code, finding.where, finding.sample) for finding in findings] == [
+        ("unreadable-file", "train/training_images/a.txt", ("train", "a")),
+        ("unreadable-file", "train/control_images/b.png", ("train", "b")),
+    ]

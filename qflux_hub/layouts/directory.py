@@ -31,7 +31,7 @@ from qflux_hub.naming import (
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import Sample
 from qflux_hub.texts import read_prompt
-from qflux_hub.tree import Tree
+from qflux_hub.tree import Tree, unreadable
 
 NAME = "directory"
 SHAPE = "train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png"
@@ -118,15 +118,17 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             message = f"{prompt_path} has no control image {control_folder}/{base}.*, so the sample is left out."
             found(codes.MISSING_CONTROL(prompt_path, message + near.hint(base), sample=key))
             continue
-        prompt = read_prompt(tree, prompt_path, key, found)
         paths = [f"{control_folder}/{main}"] if main else []
         if numbers:
             paths += [f"{control_folder}/{controls[control_stem(base, number)]}" for number in numbers]
             _report_numbers(numbers, paths, key, found)
         mask = _mask(base, controls, targets, prompts, key, found)
         target = targets.get(base)
-        if prompt is not None:
-            yield Sample(
+        try:
+            prompt = read_prompt(tree, prompt_path, key, found)
+            if prompt is None:
+                continue
+            sample = Sample(
                 id=base,
                 split=split,
                 prompt=prompt,
@@ -135,6 +137,10 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 target=tree.blob(f"{target_folder}/{target}") if target else None,
                 origin=prompt_path,
             )
+        except OSError as error:
+            found(unreadable(error, key))
+            continue
+        yield sample
     if left_out == len(prompts):
         _report_empty(split, prompts, controls, found)
 
