@@ -91,8 +91,8 @@ def make(
     """The plan that makes the splits in ``rows`` equal to the source.
 
     ``shard_size`` is an explicit wish for T; otherwise the dataset keeps the T it has. ``prune`` are splits to delete
-    as a whole, ``foreign`` the data files of a split that something else wrote: they are an error unless ``mirror``,
-    which deletes them. Raises RefusedError.
+    as a whole, ``foreign`` the data files of a split that something else wrote: those of a split in ``rows`` are an
+    error unless ``mirror``, which deletes them. Raises RefusedError.
     """
     extra = tuple(sorted({name for split in rows.values() for sample, _ in split for name in sample.extra}))
     total = sum(pack.encoded_size(sample) for split in rows.values() for sample, _ in split)
@@ -100,6 +100,7 @@ def make(
     target = shards.target_size(total, shard_size or max(known, default=shards.DEFAULT_TARGET))
     splits = tuple(_plan_split(name, split, remote, target, extra) for name, split in rows.items())
     in_the_way = {name: paths for name in rows if (paths := foreign.get(name, ()))}
+    doomed = {name: foreign.get(name, ()) for name in prune}
     if in_the_way and not mirror:
         name, paths = next(iter(in_the_way.items()))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
@@ -107,7 +108,7 @@ def make(
             f"The split {name!r} on the Hub lies in files that qflux did not write: {paths[0]}{more}.",
             hint="--mirror replaces them by this source; they stay in the repo's history.",
         )
-    return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way)))
+    return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way | doomed)))
 
 
 def _plan_split(
@@ -169,17 +170,18 @@ def _index_action(name: str, planned: Sequence[Shard], known: Index | None, remo
 def _deletions(
     splits: Sequence[SplitPlan], remote: Remote, prune: Collection[str], foreign: Mapping[str, Sequence[str]]
 ) -> Iterator[Operation]:
+    why: dict[str, str] = {}
     for split in splits:
         planned = {shard.path for shard in split.shards}
         for path in sorted(remote.files):
             if index.shard_split(path) == split.name and index.is_shard(path) and path not in planned:
-                yield Operation(path, "delete", "its samples moved or are gone", remote.files[path][0])
-        for path in foreign.get(split.name, ()):
-            yield Operation(path, "delete", "replaced by this source", remote.files[path][0])
+                why[path] = "its samples moved or are gone"
+        why |= dict.fromkeys(foreign.get(split.name, ()), "replaced by this source")
     for name in sorted(prune):
         for path in sorted(remote.files):
-            if index.shard_split(path) == name or path == index.path(name):
-                yield Operation(path, "delete", f"the source has no split {name!r}", remote.files[path][0])
+            if index.shard_split(path) == name or path == index.path(name) or path in foreign.get(name, ()):
+                why.setdefault(path, f"the source has no split {name!r}")
+    return (Operation(path, "delete", reason, remote.files[path][0]) for path, reason in why.items())
 
 
 def _shard_operation(shard: Shard, remote: Remote) -> Operation:

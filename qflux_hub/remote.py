@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -21,16 +22,22 @@ from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 
 CARD = "README.md"
+_NO_BRANCH = re.compile(r"[0-9a-f]{40}|refs/.*")
+"""Commit ids, pull requests and the like: they exist, or are mistaken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The repo at the commit that a plan is based on; ``state`` is None when there is no such repo."""
+    """The repo at the commit that a plan is based on; ``state`` is None when there is no such repo.
+
+    ``missing``: the repo, or the branch that was asked for, has yet to be created.
+    """
 
     state: RepoState | None
     remote: Remote
     card: str | None
     described: cards.CardFacts
+    missing: bool = False
 
     @property
     def commit(self) -> str | None:
@@ -43,8 +50,8 @@ class Head:
         return [
             path
             for path in sorted(self.remote.files)
-            if not (index.shard_split(path) == split and index.is_shard(path))
-            and (index.shard_split(path) == split or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
+            if (index.shard_split(path) == split and not index.is_shard(path))
+            or (index.shard_split(path) is None and _is_data(path, patterns))
         ]
 
     def splits(self) -> set[str]:
@@ -53,21 +60,31 @@ class Head:
         return {split for split in found if split} | set(self.described.files or ())
 
 
-EMPTY = Head(None, Remote({}, {}), None, cards.CardFacts())
+def _is_data(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a card's globs mean this file; a bare ``*`` means neither the card itself nor hidden files."""
+    plain = path != CARD and not any(part.startswith(".") for part in path.split("/"))
+    return plain and any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+EMPTY = Head(None, Remote({}, {}), None, cards.CardFacts(), missing=True)
 
 
 def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bool = True) -> Head:
     """The head of ``revision``, with all indexes that can be read; without ``card``, the card is not.
 
     One request for the listing, one per index, one for the card. A branch that does not exist yet begins where main
-    is. Raises AuthError, FormatError, HubError; DataError for a card that cannot be read.
+    is. Raises AuthError, FormatError, HubError; DataError for a card that cannot be read; NotFoundError for a
+    revision that cannot become a branch.
     """
+    missing = False
     try:
         state = hub.state(repo_id, revision)
-    except NotFoundError as missing:
-        if missing.what == "repo":
+    except NotFoundError as error:
+        if revision and _NO_BRANCH.fullmatch(revision):
+            raise
+        if error.what == "repo":
             return EMPTY
-        state = hub.state(repo_id)
+        state, missing = hub.state(repo_id), True
     indexes = {}
     for path in state.files:
         split = index.split_of(path)
@@ -80,7 +97,7 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
     if card and CARD in state.files:
         text = hub.read(repo_id, CARD, state.commit).decode()
     files = {file.path: (file.size, file.sha256) for file in state.files.values()}
-    return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts())
+    return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts(), missing)
 
 
 def samples(
