@@ -78,6 +78,14 @@ class RepoState:
 
 
 @dataclass(frozen=True, slots=True)
+class Refs:
+    """The names of a repo's branches and tags."""
+
+    branches: frozenset[str]
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Add:
     """A file of a commit: ``content`` for a small text, else the hash of what was streamed before."""
 
@@ -215,8 +223,10 @@ class Hub:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    def require_write(self, repo_id: str) -> None:
+    def require_write(self, repo_id: str, *, create_pr: bool = False) -> None:
         """Raises AuthError unless the token may write to ``repo_id``, as far as the Hub tells. One request.
+
+        Pull requests may be opened on repos of others as well.
 
         A read token passes ``create_repo`` of an existing repo, so without this the refusal would come after
         everything was read and hashed.
@@ -233,6 +243,8 @@ class Hub:
         who = f"The token {self.token.source} ({user['name']})"
         if access.get("role") == "read":
             raise AuthError(f"{who} may only read.", hint="Create a token with the role `write` and use that one.")
+        if create_pr:
+            return
         if access.get("role") == "fineGrained" and not _may_write(access.get("fineGrained") or {}, repo_id):
             raise AuthError(f"{who} has no write permission for {repo_id}.", hint="Add it in the token's settings.")
         owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs") or [])]
@@ -255,11 +267,11 @@ class Hub:
         }
         return RepoState(info.sha or "", bool(info.private), files)
 
-    def has_tag(self, repo_id: str, tag: str, repo_type: RepoType = "dataset") -> bool:
-        """Whether the repo has a tag of this name."""
+    def refs(self, repo_id: str, repo_type: RepoType = "dataset") -> Refs:
+        """The repo's branches and tags."""
         with self._translated(repo_id):
-            refs = self.api.list_repo_refs(repo_id, repo_type=repo_type)
-        return any(ref.name == tag for ref in refs.tags)
+            found = self.api.list_repo_refs(repo_id, repo_type=repo_type)
+        return Refs(frozenset(ref.name for ref in found.branches), frozenset(ref.name for ref in found.tags))
 
     def read(
         self,

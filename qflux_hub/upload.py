@@ -130,7 +130,7 @@ class _Upload:
         self._stop_at_errors(scan)
         with open_hub(self.options.hub, self.options.token) as connected:
             scan.findings += connected.findings
-            connected.require_write(self.repo_id)
+            connected.require_write(self.repo_id, create_pr=self.options.create_pr)
             head = self._head(connected, scan)
             hashes = hash_images(scan, self.progress)
             self._stop_at_errors(scan)
@@ -155,30 +155,47 @@ class _Upload:
                 f"{self.repo_id} is {now}, but {wanted} was asked for; nothing was sent.",
                 hint="Change it in the repo's settings, or upload to it as it is with --keep-visibility.",
             )
-        if state and self.options.tag and hub.has_tag(self.repo_id, self.options.tag):
+        if state and (options.tag or options.revision):
+            self._check_names(hub, head)
+        return head
+
+    def _check_names(self, hub: Hub, head: Head) -> None:
+        """Raises RefusedError for a tag that exists, UsageError for a revision that cannot be committed to."""
+        revision, refs = self.options.revision, hub.refs(self.repo_id)
+        if self.options.tag in refs.tags:
             raise RefusedError(
                 f"{self.repo_id} has a tag {self.options.tag!r} already; nothing was sent.",
                 hint="Tags stay where they are; choose another name.",
             )
-        return head
+        if revision and not revision.startswith("refs/") and not head.missing and revision not in refs.branches:
+            raise UsageError(
+                f"{revision!r} is a tag or a commit of {self.repo_id}; nothing was sent.",
+                hint=f"Uploads go to a branch: {', '.join(sorted(refs.branches))}, or a new one.",
+            )
 
     def _sync(self, hub: Hub, scan: Scan, hashes: Mapping[str, bytes], head: Head) -> UploadReport:
-        for _ in range(CONFLICTS):
+        conflicts = 0
+        while conflicts < CONFLICTS:
             planned = self._plan(hub, scan, hashes, head)
             operations = [*planned.operations(head.remote), *self._card_operation(planned, head)]
-            if self.options.dry_run or all(operation.action == "keep" for operation in operations):
+            if self.options.dry_run:
                 return self._report(hub, scan, head, planned, operations, None)
-            self._prepare(hub, head)
+            if head.missing:
+                head = self._create(hub, scan, head)
+                continue  # others may have been faster: what is there now is planned on
+            if all(operation.action == "keep" for operation in operations):
+                self._tag(hub, head.commit)
+                return self._report(hub, scan, head, planned, operations, None)
             self._send_shards(hub, planned)
             adds = self._additions(hub, planned, head)
             try:
                 commit = self._commit(hub, planned, adds, head)
             except ConflictError:
+                conflicts += 1
                 head = self._after_conflict(hub, scan, head)
                 continue
             self._verify(hub, commit.oid, planned, adds)
-            if self.options.tag:
-                hub.create_tag(self.repo_id, self.options.tag, commit.oid)
+            self._tag(hub, commit.oid)
             return self._report(hub, scan, head, planned, operations, commit)
         raise ConflictError(
             f"{self.repo_id} changed {CONFLICTS} times while this upload was ready to commit; nothing was published.",
@@ -223,12 +240,17 @@ class _Upload:
 
     # --- do ---------------------------------------------------------------------------------------------------
 
-    def _prepare(self, hub: Hub, head: Head) -> None:
-        """What must exist before content can be sent."""
+    def _create(self, hub: Hub, scan: Scan, head: Head) -> Head:
+        """Create what is missing, the repo or the branch; returns the head that the commit will stand on."""
         if head.state is None:
             hub.create_repo(self.repo_id, private=self.options.private is not False)
-        if self.options.revision and not self.options.revision.startswith("refs/"):
+        if self.options.revision:
             hub.create_branch(self.repo_id, self.options.revision)
+        return self._head(hub, scan)
+
+    def _tag(self, hub: Hub, commit: str | None) -> None:
+        if self.options.tag and commit:
+            hub.create_tag(self.repo_id, self.options.tag, commit)
 
     def _send_shards(self, hub: Hub, planned: Plan) -> None:
         """Pack and send every shard that is not on the Hub, ``workers`` at a time."""
