@@ -34,6 +34,7 @@ from qflux_hub.errors import (
     UsageError,
 )
 from qflux_hub.report import Finding
+from qflux_hub.state import cache_root
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -534,13 +535,6 @@ def _operation(add: Add) -> dict[str, Any]:
         return {"key": "lfsFile", "value": value}
     content = base64.b64encode(add.content).decode()
     return {"key": "file", "value": {"path": add.path, "content": content, "encoding": "base64"}}
-
-
-def cache_root() -> Path:
-    """``QFLUX_CACHE_DIR``, or the platform's cache directory for qflux."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("QFLUX_CACHE_DIR") or user_cache_path("qflux"))
 
 
 @lru_cache(maxsize=1)

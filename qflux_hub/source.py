@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, TypeVar, Unpack
 
 from qflux_hub import checks, codes, layouts
@@ -20,6 +20,7 @@ from qflux_hub.options import CheckKeywords, CheckOptions, ReadKeywords, ReadOpt
 from qflux_hub.report import Finding, Progress, tally
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
+from qflux_hub.state import Memory, remember
 from qflux_hub.tree import FolderTree
 
 Source = str | os.PathLike[str]
@@ -42,7 +43,8 @@ class SplitSummary:
 class Scan:
     """A dataset as qflux reads it: samples by split in source order, and what was found.
 
-    ``left_out``: ids by split that were taken out again. ``facts``: of the images that were looked at, by name.
+    ``left_out``: ids by split that were taken out again. ``facts`` and ``hashes`` (SHA-256): of
+    the images that were looked at and read, by name.
     ``failed``: a check found errors (or, when strict, warnings).
     """
 
@@ -52,6 +54,7 @@ class Scan:
     findings: list[Finding]
     left_out: dict[str, set[str]] = field(default_factory=dict)
     facts: dict[str, ImageFacts] = field(default_factory=dict)
+    hashes: dict[str, bytes] = field(default_factory=dict)
     failed: bool = False
     seconds: float = 0.0
 
@@ -117,7 +120,8 @@ def scan_dataset(source: Source, *, progress: Progress | None = None, **options:
     started = time.perf_counter()
     scan = read_source(source, chosen, progress)
     if chosen.decode:
-        look_at_images(scan, progress, decode=True)
+        with remember(source) as memory:
+            look_at_images(scan, memory, progress, decode=True)
     scan.seconds = time.perf_counter() - started
     return scan
 
@@ -131,8 +135,9 @@ def check_dataset(source: Source, *, progress: Progress | None = None, **options
     started = time.perf_counter()
     scan = read_source(source, chosen, progress)
     judge_samples(scan, chosen)
-    look_at_images(scan, progress, decode=chosen.decode)
-    hash_images(scan, progress)
+    with remember(source) as memory:
+        look_at_images(scan, memory, progress, decode=chosen.decode)
+        hash_images(scan, memory, progress, decoded=chosen.decode)
     scan.failed = _fails(scan, strict=chosen.strict)
     scan.seconds = time.perf_counter() - started
     return scan
@@ -164,35 +169,66 @@ def judge_samples(scan: Scan, options: CheckOptions) -> None:
         scan.findings += checks.check_sample(sample, allow_empty_prompt=options.allow_empty_prompt)
 
 
-def look_at_images(scan: Scan, progress: Progress, *, decode: bool) -> None:
-    """Find what is wrong with the images by their headers, or by decoding them; each file once, in ``scan.facts``."""
-    users = _users(scan)
-    with progress.task("Decoding" if decode else "Looking at", len(users), "images") as task:
-        blobs = list(scan.blobs().values())
-        for blob, facts in zip(blobs, _map(lambda blob: checks.look_at(blob, decode=decode), blobs), strict=True):
+def look_at_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool) -> None:
+    """Find what is wrong with the images by their headers, or by decoding them; each file once, in ``scan.facts``.
+
+    Files that ``memory`` knows are not opened: their facts, and hashes, are what they were.
+    """
+    users, unknown = _users(scan), []
+    for blob in scan.blobs().values():
+        known = _recall(memory, blob)
+        if known is None or (decode and not known.decoded):
+            unknown.append(blob)
+        else:
+            scan.facts[blob.name], scan.hashes[blob.name] = known.facts, known.sha256
+    with progress.task("Decoding" if decode else "Looking at", len(unknown), "images") as task:
+        for blob, facts in zip(unknown, _map(lambda blob: checks.look_at(blob, decode=decode), unknown), strict=True):
             scan.facts[blob.name] = facts
-            for sample in users[blob.name] if facts.problem else users[blob.name][:1]:
-                scan.findings += checks.check_image(blob, facts, sample)
             task.advance()
+    for blob in scan.blobs().values():
+        facts = scan.facts[blob.name]
+        for sample in users[blob.name] if facts.problem else users[blob.name][:1]:
+            scan.findings += checks.check_image(blob, facts, sample)
 
 
-def hash_images(scan: Scan, progress: Progress) -> dict[str, bytes]:
-    """SHA-256 by blob name, from one pass over every image that has no problem yet; findings for damage and leaks."""
-    blobs = [blob for blob in scan.blobs().values() if scan.facts[blob.name].problem is None]
-    users = _users(scan)
-    hashes: dict[str, bytes] = {}
+def hash_images(scan: Scan, memory: Memory, progress: Progress, *, decoded: bool = False) -> None:
+    """Hash every image that has no problem yet, in ``scan.hashes``, in one pass that finds damage; then find leaks.
+
+    What was read is remembered in ``memory``; ``decoded`` says that it was decoded before.
+    """
+    blobs = [blob for name, blob in scan.blobs().items() if not scan.facts[name].problem and name not in scan.hashes]
+    users, started = _users(scan), time.time_ns()
     with progress.task("Hashing", sum(blob.size for blob in blobs)) as task:
         results = _map(lambda blob: checks.fingerprint(blob, scan.facts[blob.name]), blobs)
         for blob, (digest, why) in zip(blobs, results, strict=True):
+            facts = scan.facts[blob.name]
             if why:
-                scan.facts[blob.name] = ImageFacts(scan.facts[blob.name].format, problem="damaged-image", detail=why)
+                scan.facts[blob.name] = facts = ImageFacts(facts.format, problem="damaged-image", detail=why)
                 for sample in users[blob.name]:
-                    scan.findings += checks.check_image(blob, scan.facts[blob.name], sample)
+                    scan.findings += checks.check_image(blob, facts, sample)
             else:
-                hashes[blob.name] = digest
+                scan.hashes[blob.name] = digest
+                memory.learn(blob, [digest.hex(), decoded, *astuple(facts)], started)
             task.advance(blob.size)
-    scan.findings += checks.check_splits(scan.samples(), hashes)
-    return hashes
+    scan.findings += checks.check_splits(scan.samples(), scan.hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the local cache holds of a file that was read whole and found well."""
+
+    sha256: bytes
+    decoded: bool
+    facts: ImageFacts
+
+
+def _recall(memory: Memory, blob: Blob) -> _Known | None:
+    """What is known of an unchanged file; None when it must be read, or when an older qflux learned less of it."""
+    known = memory.known(blob)
+    if known is None or len(known) != 2 + len(fields(ImageFacts)):
+        return None
+    digest, decoded, *facts = known
+    return _Known(bytes.fromhex(digest), decoded, ImageFacts(*facts))
 
 
 def leave_out_bad(scan: Scan) -> None:

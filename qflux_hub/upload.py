@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +45,7 @@ from qflux_hub.source import (
     read_source,
     stop_at_errors,
 )
+from qflux_hub.state import Memory, remember
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
@@ -117,6 +118,7 @@ class _Upload:
     options: UploadOptions
     progress: Progress
     done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
+    may_write: bool = False
     moved: dict[str, int] = field(default_factory=lambda: {"source": 0, "read": 0, "packed": 0, "sent": 0})
 
     def run(self, source: Source) -> UploadReport:
@@ -126,18 +128,31 @@ class _Upload:
             message = f"{self.repo_id}: some trainers take a name with a dot for a local file."
             scan.findings.append(codes.DOT_IN_REPO_NAME(self.repo_id, message))
         judge_samples(scan, self.options)
-        look_at_images(scan, self.progress, decode=self.options.decode)
-        self._stop_at_errors(scan)
-        with open_hub(self.options.hub, self.options.token) as connected:
-            scan.findings += connected.findings
-            connected.require_write(self.repo_id, create_pr=self.options.create_pr)
-            head = self._head(connected, scan)
-            hashes = hash_images(scan, self.progress)
+        with remember(source) as memory:
+            look_at_images(scan, memory, self.progress, decode=self.options.decode)
             self._stop_at_errors(scan)
-            self.moved["source"] = self.moved["read"] = scan.counts()["bytes"]
-            report = self._sync(connected, scan, hashes, head)
+            with open_hub(self.options.hub, self.options.token) as connected:
+                report = self._upload(connected, scan, memory)
         report.seconds = time.perf_counter() - started
         return report
+
+    def _upload(self, hub: Hub, scan: Scan, memory: Memory) -> UploadReport:
+        """Hash what is not known, and make the repo equal."""
+        scan.findings += hub.findings
+        unread = [blob for name, blob in scan.blobs().items() if name not in scan.hashes]
+        if unread:  # a refusal must not come after hours of reading; a run that has nothing to do need not ask
+            self._require_write(hub)
+        head = self._head(hub, scan)
+        hash_images(scan, memory, self.progress, decoded=self.options.decode)
+        self._stop_at_errors(scan)
+        self.moved["source"] = scan.counts()["bytes"]
+        self.moved["read"] = sum(blob.size for blob in unread)
+        return self._sync(hub, scan, head)
+
+    def _require_write(self, hub: Hub) -> None:
+        if not self.may_write:
+            hub.require_write(self.repo_id, create_pr=self.options.create_pr)
+            self.may_write = True
 
     def _stop_at_errors(self, scan: Scan) -> None:
         if self.options.skip_bad:
@@ -173,10 +188,10 @@ class _Upload:
                 hint=f"Uploads go to a branch: {', '.join(sorted(refs.branches))}, or a new one.",
             )
 
-    def _sync(self, hub: Hub, scan: Scan, hashes: Mapping[str, bytes], head: Head) -> UploadReport:
+    def _sync(self, hub: Hub, scan: Scan, head: Head) -> UploadReport:
         conflicts = 0
         while conflicts < CONFLICTS:
-            planned = self._plan(hub, scan, hashes, head)
+            planned = self._plan(hub, scan, head)
             operations = [*planned.operations(head.remote), *self._card_operation(planned, head)]
             if self.options.dry_run:
                 return self._report(hub, scan, head, planned, operations, None)
@@ -204,8 +219,8 @@ class _Upload:
 
     # --- plan -------------------------------------------------------------------------------------------------
 
-    def _plan(self, hub: Hub, scan: Scan, hashes: Mapping[str, bytes], head: Head) -> Plan:
-        rows = {split: plan.entries(samples, scan.facts, hashes) for split, samples in scan.splits.items()}
+    def _plan(self, hub: Hub, scan: Scan, head: Head) -> Plan:
+        rows = {split: plan.entries(samples, scan.facts, scan.hashes) for split, samples in scan.splits.items()}
         for split, kept in self._older_versions(hub, scan, head).items():
             rows[split] = sorted([*rows[split], *kept], key=lambda row: row[1].id.encode())
         return plan.make(

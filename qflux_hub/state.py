@@ -1,0 +1,218 @@
+"""The local cache: what is known of files that were read before, so that unchanged ones are not read again.
+
+It lives in the platform's cache directory (``QFLUX_CACHE_DIR``), never in a dataset, and may be deleted at any time:
+then files are read once more. What it says of a file holds only while size, modification time and inode are what they
+were, and only when the file was older than two seconds when it was read (git's rule for racy files: a later change
+within the clock's grain would not show). A cache that is damaged, foreign or busy is not used, never believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qflux_hub.sample import Blob
+
+RACY_NS = 2_000_000_000
+"""A file modified less than this before it was read may change again without its time changing."""
+_VERSION = 1
+_APPLICATION = 0x71666C78  # "qflx": tells our file from other people's
+_SCHEMA = """
+CREATE TABLE file (
+    folder TEXT, name TEXT, size INTEGER, mtime_ns INTEGER, inode INTEGER, known TEXT, PRIMARY KEY (folder, name)
+) WITHOUT ROWID;
+CREATE TABLE seen (source TEXT, hub TEXT, commit_id TEXT, contents BLOB, PRIMARY KEY (source, hub)) WITHOUT ROWID;
+"""
+
+
+def cache_root() -> Path:
+    """``QFLUX_CACHE_DIR``, or the platform's cache directory for qflux."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("QFLUX_CACHE_DIR") or user_cache_path("qflux"))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a source and a repo held when they were last made equal: per split, id -> hash of the content, in hex.
+
+    ``ours`` is the source, ``theirs`` the repo; they differ where other people's edits were kept.
+    """
+
+    commit: str
+    ours: Mapping[str, Mapping[str, str]]
+    theirs: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(slots=True)
+class Memory:
+    """The cache of one source, by the real path of its root. Use as a context manager; closing writes what was learned.
+
+    ``usable`` is False when there is no cache that can be trusted; everything is then unknown and nothing is kept.
+    """
+
+    root: str
+    _database: sqlite3.Connection | None = None
+    _learned: dict[tuple[str, str], tuple[int, int, int, str]] = field(default_factory=dict)
+    _folders: dict[str, dict[str, tuple[int, int, int, str]]] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a cache."""
+        return self._database is not None
+
+    def known(self, blob: Blob) -> Any:
+        """What was learned of this very file, or None."""
+        if self._database is None or blob.stamp is None:
+            return None
+        folder, _, name = blob.name.rpartition("/")
+        row = self._folder(folder).get(name)
+        if row is None or row[:3] != (blob.size, blob.stamp.mtime_ns, blob.stamp.inode):
+            return None
+        return json.loads(row[3])
+
+    def learn(self, blob: Blob, known: Any, read_at_ns: int) -> None:
+        """Remember ``known`` (JSON) of a file that was read from ``read_at_ns`` on; racy files are not remembered."""
+        if self._database is None or blob.stamp is None or blob.stamp.mtime_ns + RACY_NS > read_at_ns:
+            return
+        folder, _, name = blob.name.rpartition("/")
+        row = (blob.size, blob.stamp.mtime_ns, blob.stamp.inode, json.dumps(known))
+        self._learned[folder, name] = row
+
+    def seen(self, hub: str) -> Seen | None:
+        """What was last seen on ``hub`` (an endpoint, repo and revision), or None."""
+        if self._database is None:
+            return None
+        with contextlib.suppress(sqlite3.Error, ValueError, KeyError, zlib.error):
+            row = self._database.execute(
+                "SELECT commit_id, contents FROM seen WHERE source = ? AND hub = ?", (self.root, hub)
+            ).fetchone()
+            if row:
+                contents = json.loads(zlib.decompress(row[1]))
+                return Seen(row[0], contents["ours"], contents["theirs"])
+        return None
+
+    def saw(self, hub: str, seen: Seen) -> None:
+        """Remember what source and repo hold now."""
+        if self._database is not None:
+            contents = zlib.compress(json.dumps({"ours": seen.ours, "theirs": seen.theirs}).encode(), 1)
+            with contextlib.suppress(sqlite3.Error), self._database:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (self.root, hub, seen.commit, contents)
+                )
+
+    def _folder(self, folder: str) -> dict[str, tuple[int, int, int, str]]:
+        """All rows of a folder at once: one query for a folder of 100,000 files."""
+        if folder not in self._folders:
+            rows: dict[str, tuple[int, int, int, str]] = {}
+            if self._database is not None:
+                try:
+                    found = self._database.execute(
+                        "SELECT name, size, mtime_ns, inode, known FROM file WHERE folder = ?", (self._key(folder),)
+                    )
+                    rows = {name: (size, mtime, inode, known) for name, size, mtime, inode, known in found}
+                except sqlite3.Error:
+                    self._give_up()
+            self._folders[folder] = rows
+        return self._folders[folder]
+
+    def _key(self, folder: str) -> str:
+        return f"{self.root}/{folder}"
+
+    def _give_up(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        self._database = None
+
+    def save(self) -> None:
+        """Write what was learned. A cache that cannot be written is left as it is: it costs time, not truth."""
+        if self._database is None or not self._learned:
+            return
+        rows = [(self._key(folder), name, *row) for (folder, name), row in self._learned.items()]
+        with contextlib.suppress(sqlite3.Error), self._database:
+            self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._learned.clear()
+
+
+@contextlib.contextmanager
+def remember(source: str | os.PathLike[str]) -> Iterator[Memory]:
+    """The cache of ``source``. What was learned is kept even when the work in the context fails."""
+    memory = Memory(os.path.realpath(source), _open(cache_root() / "files.sqlite"))
+    try:
+        yield memory
+    finally:
+        memory.save()
+        memory._give_up()
+
+
+def _open(path: Path) -> sqlite3.Connection | None:
+    """The database, made when it is missing, replaced when it is ours but damaged or of another version.
+
+    None when it belongs to someone else, or when there is no place to write.
+    """
+    for _ in range(2):
+        database = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(path, timeout=5)
+            (application,) = database.execute("PRAGMA application_id").fetchone()
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if tables and application != _APPLICATION:
+                database.close()
+                return None
+            if version == _VERSION:
+                return database
+            if not tables:
+                database.executescript(
+                    f"PRAGMA journal_mode = WAL; BEGIN; {_SCHEMA}"
+                    f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+                return database
+        except (sqlite3.Error, OSError) as error:
+            if database is not None:
+                database.close()
+            if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
+                return None
+        else:
+            database.close()
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return None
+
+
+def now_ns() -> int:
+    """The time that ``learn`` compares with files' times."""
+    return time.time_ns()
+
+
+def store(content: bytes) -> None:
+    """Keep a small file by its hash, so that it need not be fetched again. Whole or not at all."""
+    path = _content_path(hashlib.sha256(content).hexdigest())
+    beside = path.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+
+
+def stored(sha256: str) -> bytes | None:
+    """The kept file with this SHA-256 (hex), or None; what does not have that hash any more is not believed."""
+    with contextlib.suppress(OSError):
+        content = _content_path(sha256).read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    return None
+
+
+def _content_path(sha256: str) -> Path:
+    return cache_root() / "content" / sha256[:2] / sha256
