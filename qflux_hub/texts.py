@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from qflux_hub import codes
 from qflux_hub.report import Found
-from qflux_hub.tree import Tree
 
 _BOM = "\ufeff"
 
@@ -18,10 +17,10 @@ def clean_prompt(text: str) -> str:
     return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text).strip()
 
 
-def read_prompt(tree: Tree, path: str, sample: tuple[str, str], found: Found) -> str | None:
-    """The prompt in the file at ``path``; None, and ``found``, when it is not UTF-8."""
+def decode_prompt(data: bytes, path: str, sample: tuple[str, str], found: Found) -> str | None:
+    """The prompt in the bytes of the file at ``path``; None, and ``found``, when it is not UTF-8."""
     try:
-        text = _decoded(tree.read(path))
+        text = _decoded(data)
     except UnicodeDecodeError as error:
         line, why = _explained(error)
         message = f"{path} is not UTF-8 text: {why}."
@@ -34,10 +33,10 @@ def read_prompt(tree: Tree, path: str, sample: tuple[str, str], found: Found) ->
     return clean_prompt(text)
 
 
-def decode_table(tree: Tree, path: str, found: Found) -> str | None:
-    """The text of the table at ``path``; None, and ``found``, when it is not UTF-8."""
+def decode_table(data: bytes, path: str, found: Found) -> str | None:
+    """The text in the bytes of the table at ``path``; None, and ``found``, when it is not UTF-8."""
     try:
-        return _decoded(tree.read(path)).removeprefix(_BOM)
+        return _decoded(data).removeprefix(_BOM)
     except UnicodeDecodeError as error:
         line, why = _explained(error)
         message = f"{path}, line {line}: not UTF-8 text, {why}."

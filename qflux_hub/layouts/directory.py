@@ -30,7 +30,7 @@ from qflux_hub.naming import (
 )
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import Sample
-from qflux_hub.texts import read_prompt
+from qflux_hub.texts import decode_prompt
 from qflux_hub.tree import Tree, unreadable
 
 NAME = "directory"
@@ -125,7 +125,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         mask = _mask(base, controls, targets, prompts, key, found)
         target = targets.get(base)
         try:
-            prompt = read_prompt(tree, prompt_path, key, found)
+            prompt = decode_prompt(tree.read(prompt_path), prompt_path, key, found)
             if prompt is None:
                 continue
             sample = Sample(

@@ -90,8 +90,8 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     names = []
     for name in _tables(tree):
         split = split_extension(name)[0]
-        header = tree.read(name)[:65536].split(b"\n", 1)[0].decode("utf-8-sig", "replace")
-        shaped = bool(_control_numbers(_split_header(header)[1]))
+        start = tree.read(name)[:65536].decode("utf-8-sig", "replace")
+        shaped = bool(_control_numbers(_split_header(start)[1]))
         if shaped and not is_split_name(split):
             message = f"{name} has the shape of a split, but {split!r} is not a legal split name; it is left aside."
             found(codes.BAD_SPLIT_NAME(name, message, fix="rename it, with letters, digits and underscores"))
@@ -120,7 +120,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     The table's text is held as a whole (it is small beside the images); files are looked up as samples are taken.
     """
     path = next(name for name in _tables(tree) if split_extension(name)[0] == split)
-    text = decode_table(tree, path, found)
+    text = decode_table(tree.read(path), path, found)
     rows = _rows(text, path, columns, found) if text is not None else None
     if rows is None:
         return
@@ -168,23 +168,27 @@ def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: F
 
 def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> list[_Row] | None:
     """All rows with as many cells as the header; the others are found. None when the header cannot be used."""
-    delimiter, _ = _split_header(text.split("\n", 1)[0])
+    delimiter, _ = _split_header(text)
     if delimiter != ",":
         kind = "tabs" if delimiter == "\t" else "semicolons"
         found(codes.OTHER_DELIMITER(path, f"{path} is separated by {kind}."))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    if len(text) > csv.field_size_limit():  # the module's own limit is 128 KB a cell, for the whole process
+        csv.field_size_limit(len(text))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[_Row] = []
     header: _Columns | None = None
     line = 1
     try:
         for cells in reader:
-            if header is None:
+            if not any(map(str.strip, cells)):
+                pass
+            elif header is None:
                 header = _columns([cell.strip() for cell in cells], path, columns, found)
                 if header is None:
                     return None
             elif len(cells) == header.count:
                 rows.append(header.row(cells, line))
-            elif cells:
+            else:
                 found(_ragged(path, line, len(cells), header.count))
             line = reader.line_num + 1
     except csv.Error as error:
@@ -201,8 +205,9 @@ def _ragged(path: str, line: int, cells: int, expected: int) -> Finding:
     return codes.RAGGED_ROW(path, f"{path}, line {line}: {cells} cells, the header has {expected}.", line=line, fix=fix)
 
 
-def _split_header(line: str) -> tuple[str, list[str]]:
+def _split_header(text: str) -> tuple[str, list[str]]:
     """(delimiter, names): the delimiter by which the first line has the most columns that mean something."""
+    line = text.lstrip("\r\n ").partition("\n")[0].partition("\r")[0]
 
     def meaning(delimiter: str) -> int:
         names = [_normal(name) for name in line.split(delimiter)]
