@@ -1,4 +1,5 @@
 import codecs
+import csv
 import os
 
 import pytest
@@ -137,6 +138,12 @@ def test_padding_dots_and_backslashes_of_a_path_do_not_matter(tmp_path, cell):
     assert result.findings == []
 
 
+def test_cells_padded_before_their_quotes_are_quoted_cells(tmp_path):
+    result = read(tmp_path, 'control, prompt\na.png, "Add a cat, then a dog"\nb.png,  "Add ""one"""\n')
+    assert [sample.prompt for sample in result.samples] == ["Add a cat, then a dog", 'Add "one"']
+    assert result.findings == []
+
+
 def test_prompts_have_plain_line_ends_and_no_outer_space(tmp_path):
     result = read(tmp_path, b'control,prompt\r\na.png,"  Add\r\na cat\rnow \r\n"\r\n'.decode())
     assert result["a"].prompt == "Add\na cat\nnow"
@@ -195,6 +202,12 @@ def test_any_line_end_ends_a_row(tmp_path, end, last):
     assert result.findings == []
 
 
+def test_rows_and_lines_without_content_are_passed_over(tmp_path):
+    result = read(tmp_path, "\n\ncontrol,prompt\n\n  \n,\na.png,Hi\n , \n")
+    assert result["a"].origin == "train.csv:7"
+    assert result.findings == []
+
+
 @pytest.mark.parametrize(("delimiter", "word"), [(";", "semicolons"), ("\t", "tabs")])
 def test_semicolons_and_tabs_are_found_out_and_reported(tmp_path, delimiter, word):
     text = table(["image", "control", "prompt"], ["b.png", "a.png", "Add a cat, then a dog"], delimiter=delimiter)
@@ -213,6 +226,18 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     result = read(tmp_path, codecs.BOM_UTF8 + control("a.png", "Füge 🐱 hinzu").encode())
     assert result["a"].prompt == "Füge 🐱 hinzu"
     assert result.findings == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line", "guess"),
+    [("latin-1", 3, "Latin-1"), ("utf-16", 1, "UTF-16"), ("utf-16-le", 3, "UTF-16"), ("utf-16-be", 3, "UTF-16")],
+)
+def test_a_table_that_is_not_utf_8_is_an_error_with_its_line(tmp_path, encoding, line, guess):
+    result = read(tmp_path, "control,prompt\nb.png,Hi\na.png,Füge hinzu\n".encode(encoding))
+    assert result.samples == []
+    finding = result.finding("undecodable-table")
+    assert (finding.severity, finding.where, finding.line) == ("error", "train.csv", line)
+    assert guess in finding.message
 
 
 def test_a_nul_byte_is_an_error_with_its_line(tmp_path):
@@ -238,6 +263,14 @@ def test_a_quote_that_is_not_closed_is_an_error_with_the_line_where_its_row_begi
     assert result.samples == []
     finding = result.finding("undecodable-table")
     assert (finding.severity, finding.place) == ("error", "train.csv:3")
+
+
+def test_a_cell_may_be_as_long_as_it_likes(tmp_path):
+    prompt = "cat " * 50_000 + "end"
+    limit = csv.field_size_limit()
+    result = read(tmp_path, control("a.png", prompt))
+    assert result["a"].prompt == prompt
+    assert csv.field_size_limit() == limit
 
 
 # --- columns ----------------------------------------------------------------------------------------------------
@@ -500,6 +533,17 @@ def test_an_id_cell_that_equals_another_s_stem_leaves_that_one_its_path(tmp_path
 # --- any text at all --------------------------------------------------------------------------------------------
 
 CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(CELLS, min_size=1, max_size=6), st.sampled_from([",", ";", "\t"]), st.sampled_from(["\n", "\r\n"]))
+def test_what_is_written_as_csv_is_read_as_the_same_prompts(tmp_path_factory, prompts, delimiter, end):
+    rows = [[str(number), "a.png", prompt] for number, prompt in enumerate(prompts)]
+    text = table(["id", "control", "prompt"], *rows, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
+    result = read(tmp_path_factory.mktemp("set"), text)
+    assert [sample.prompt for sample in result.samples] == [
+        prompt.replace("\r\n", "\n").replace("\r", "\n").strip() for prompt in prompts
+    ]
 
 
 @settings(deadline=None, max_examples=60)

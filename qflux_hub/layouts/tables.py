@@ -172,8 +172,7 @@ def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> lis
     if delimiter != ",":
         kind = "tabs" if delimiter == "\t" else "semicolons"
         found(codes.OTHER_DELIMITER(path, f"{path} is separated by {kind}."))
-    if len(text) > csv.field_size_limit():  # the module's own limit is 128 KB a cell, for the whole process
-        csv.field_size_limit(len(text))
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # the usual one is 128 KB a cell
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[_Row] = []
     header: _Columns | None = None
@@ -194,6 +193,8 @@ def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> lis
     except csv.Error as error:
         found(codes.UNDECODABLE_TABLE(path, f"{path}, line {line}: {error}.", line=line))
         return None
+    finally:
+        csv.field_size_limit(limit)
     if header is None:
         found(codes.MISSING_COLUMN(path, f"{path} is empty: its first line must name the columns.", line=1))
         return None
