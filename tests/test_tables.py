@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qflux_hub.layouts import tables
+from qflux_hub.tree import FolderTree
 from tests.builders import lay, picture, roles, scan, table, write
 
 IMAGES = (
@@ -99,6 +101,14 @@ def test_tables_of_another_shape_are_left_aside(tmp_path):
         "stats.csv",
         "my-split.csv",
     )
+
+
+def test_two_tables_of_one_split_are_not_read_twice(tmp_path):
+    lay(tmp_path, "a.png", train_csv=control("a.png", "small"))
+    write(tmp_path / "train.CSV", control("a.png", "large"))
+    result = scan(tmp_path)
+    assert [sample.prompt for sample in result.samples] == ["small"]
+    assert result.finding("ambiguous-file").where == "train.CSV"
 
 
 # --- cells ------------------------------------------------------------------------------------------------------
@@ -206,6 +216,12 @@ def test_rows_and_lines_without_content_are_passed_over(tmp_path):
     result = read(tmp_path, "\n\ncontrol,prompt\n\n  \n,\na.png,Hi\n , \n")
     assert result["a"].origin == "train.csv:7"
     assert result.findings == []
+
+
+def test_trailing_delimiters_of_a_spreadsheet_are_no_columns(tmp_path):
+    result = read(tmp_path, "control,prompt,,\na.png,Hi,,\nb.png,Ho,,\n")
+    assert result.findings == []
+    assert [dict(sample.extra) for sample in result.samples] == [{}, {}]
 
 
 @pytest.mark.parametrize(("delimiter", "word"), [(";", "semicolons"), ("\t", "tabs")])
@@ -452,6 +468,28 @@ def test_links_out_of_the_folder_are_refused_unless_they_may_be_followed(tmp_pat
     assert (result.codes, result.ids) == ([], ["link"])
 
 
+def test_a_file_that_goes_away_while_the_table_is_read_is_reported_and_the_rest_is_read(tmp_path):
+    tree = FolderTree(lay(tmp_path, "a.png", "b.png", train_csv="control,prompt\na.png,Hi\nb.png,Ho\n"))
+    (tmp_path / "a.png").unlink()
+    findings = []
+    samples = list(tables.read(tree, "train", {}, findings.append))
+    assert [sample.id for sample in samples] == ["b"]
+    assert [(f.code, f.where, f.line, f.sample) for f in findings] == [("unreadable-file", "a.png", 2, ("train", "a"))]
+
+
+def test_a_table_that_cannot_be_opened_is_reported(tmp_path):
+    tree = FolderTree(lay(tmp_path, "a.png", train_csv=control("a.png"), extra_csv=control("a.png")))
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "extra.csv").unlink()
+    findings = []
+    assert tables.splits(tree, findings.append) == ("train",)
+    assert list(tables.read(tree, "train", {}, findings.append)) == []
+    assert [(finding.code, finding.where) for finding in findings] == [
+        ("unreadable-file", "extra.csv"),
+        ("unreadable-file", "train.csv"),
+    ]
+
+
 # --- controls ---------------------------------------------------------------------------------------------------
 
 
@@ -470,7 +508,7 @@ def test_a_row_with_a_numbered_control_alone_is_a_sample_with_a_warning(tmp_path
 
 def test_a_table_without_any_control_is_an_empty_split(tmp_path):
     result = read(tmp_path, "image,control,prompt\na.png,,Hi\nb.png,,Ho\n")
-    assert "none of its 2 rows has a control image" in result.finding("empty-split").message
+    assert "none of its rows (2) has control images that are there" in result.finding("empty-split").message
 
 
 # --- masks ------------------------------------------------------------------------------------------------------

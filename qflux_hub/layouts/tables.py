@@ -25,7 +25,7 @@ from qflux_hub.naming import fold, is_image_name, is_split_name, mask_stem, pref
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import clean_prompt, decode_table
-from qflux_hub.tree import Tree
+from qflux_hub.tree import Tree, unreadable
 
 NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
@@ -88,9 +88,15 @@ class _Columns:
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """CSV files at the top that have a control column, train first, then in name order."""
     names = []
-    for name in _tables(tree):
-        split = split_extension(name)[0]
-        start = tree.read(name)[:65536].decode("utf-8-sig", "replace")
+    for split, (name, *others) in _tables(tree).items():
+        try:
+            start = tree.read(name)[:65536].decode("utf-8-sig", "replace")
+        except OSError as error:
+            if split in _NAMED_SPLITS:
+                names.append(split)  # reading it will find the same
+            else:
+                found(unreadable(error))
+            continue
         shaped = bool(_control_numbers(_split_header(start)[1]))
         if shaped and not is_split_name(split):
             message = f"{name} has the shape of a split, but {split!r} is not a legal split name; it is left aside."
@@ -99,19 +105,28 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
             names.append(split)
         else:
             found(codes.UNUSED_FILE(name, f"{name} has no control column; it is left aside."))
+        if others:
+            message = f"There are {len(others) + 1} tables of {split!r}: {name} is used, {', '.join(others)} is not."
+            found(codes.AMBIGUOUS_FILE(others[0], message, fix="remove the one that is wrong"))
     return tuple(sorted(names, key=lambda split: (split != "train", split)))
 
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    tables = _tables(tree)
+    tables = [name for names in _tables(tree).values() for name in names]
     if not tables:
         return "no train.csv or test.csv at the top"
     return f"{', '.join(tables)}: no control column (control, path_control, control_1, …)"
 
 
-def _tables(tree: Tree) -> list[str]:
-    return [name for name in tree.files.get("", ()) if split_extension(name)[1] == ".csv"]
+def _tables(tree: Tree) -> dict[str, list[str]]:
+    """Split -> the tables of that name, the one to read first: small letters before large ones."""
+    tables: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(tree.files.get("", ()), key=str.swapcase):
+        split, extension = split_extension(name)
+        if extension == ".csv":
+            tables[split].append(name)
+    return tables
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
@@ -119,20 +134,28 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
     The table's text is held as a whole (it is small beside the images); files are looked up as samples are taken.
     """
-    path = next(name for name in _tables(tree) if split_extension(name)[0] == split)
-    text = decode_table(tree.read(path), path, found)
+    path = _tables(tree)[split][0]
+    try:
+        text = decode_table(tree.read(path), path, found)
+    except OSError as error:
+        found(unreadable(error))
+        return
     rows = _rows(text, path, columns, found) if text is not None else None
     if rows is None:
         return
     files = _Files(tree, path, found, listed={cell for row in rows for cell in (row.target, *row.controls) if cell})
     usable = 0
     for row, name in zip(rows, _ids(rows, path, split, found), strict=True):
-        sample = _sample(row, split, name, path, files, found)
+        try:
+            sample = _sample(row, split, name, path, files, found)
+        except OSError as error:
+            found(unreadable(error, (split, name), row.line))
+            continue
         if sample is not None:
             usable += 1
             yield sample
     if not usable:
-        why = f"none of its {len(rows):,} rows has a control image" if rows else "it has no rows"
+        why = f"none of its rows ({len(rows):,}) has control images that are there" if rows else "it has no rows"
         found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample with a control image: {why}."))
 
 
@@ -263,7 +286,7 @@ def _columns(names: list[str], path: str, wanted: Mapping[str, str], found: Foun
         message = f"{path}: the column {name!r} would clash with the images' own."
         problems.append(codes.RESERVED_COLUMN(path, message, line=1, fix="rename it"))
     for name, count in Counter(name for position, name in enumerate(names) if position not in used).items():
-        if count > 1:
+        if name and count > 1:
             problems.append(codes.DUPLICATE_COLUMN(path, f"{path}: {count} columns are called {name!r}.", line=1))
     for problem in problems:
         found(problem)
