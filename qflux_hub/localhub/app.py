@@ -29,6 +29,8 @@ ROUTES: tuple[Route, ...] = (
 )
 
 _LOGGER = logging.getLogger(__name__)
+_SIGNED = ("/xet/", "/xorb/", "/storage/", "/lfs/", "/v1/")
+"""Paths that carry their own proof: a signature, or a token of the content store."""
 _ONE_SEGMENT = re.compile(
     r"/api/(?:models|datasets|spaces)/[^/]+(?:/(?:revision|tree|commits|refs|paths-info|preupload|commit|branch|tag"
     r"|discussions|settings|xet-(?:read|write)-token)(?:/.*)?)?|/(?:datasets/|spaces/)?[^/]+/(?:resolve|raw)/.+"
@@ -38,7 +40,10 @@ _ONE_SEGMENT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RequestLog:
-    """One finished request. ``path`` is without its query, which may hold signatures; sizes are of the bodies."""
+    """One finished request. ``path`` is without its query, which may hold signatures; sizes are of the bodies.
+
+    ``error`` is what the client was told when the request was refused or failed, '' otherwise.
+    """
 
     method: str
     path: str
@@ -46,10 +51,11 @@ class RequestLog:
     bytes_received: int
     bytes_sent: int
     seconds: float
+    error: str = ""
 
     def __str__(self) -> str:
-        sizes = f"{self.bytes_received} in, {self.bytes_sent} out"
-        return f"{self.method} {self.path} {self.status} ({sizes}, {self.seconds * 1000:.0f} ms)"
+        about = f"{self.bytes_received} in, {self.bytes_sent} out, {self.seconds * 1000:.0f} ms"
+        return f"{self.method} {self.path} {self.status} ({about})" + (f": {self.error}" if self.error else "")
 
 
 class App:
@@ -81,25 +87,22 @@ class App:
             await send(message)
             sent += len(message.get("body", b""))
 
+        error = ""
         try:
-            response = await self._answer(Request(scope, counting_receive))
+            try:
+                response = await self._route(Request(scope, counting_receive))
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
+                refusal = _refusal(failure)
+                error = refusal.message
+                response = error_answer(refusal)
             await response(scope, counting_receive, counting_send)
+        except DamagedError as damage:
+            # Found in the middle of a body. Ending here cuts the connection: the client knows it did not get all.
+            error = _refusal(damage).message
         finally:
             if self._log is not None:
                 seconds = time.perf_counter() - started
-                self._log(RequestLog(scope["method"], scope["path"], status, received, sent, seconds))
-
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._route(request)
-        except HttpError as error:
-            return error_answer(error)
-        except DamagedError as error:
-            _LOGGER.error("%s %s: %s", request.method, request.url.path, error)  # noqa: TRY400 - not a bug
-            return error_answer(HttpError(500, f"Stored content is damaged: {error}. Run `qflux hub --fsck`"))
-        except Exception as error:
-            _LOGGER.exception("%s %s", request.method, request.url.path)
-            return error_answer(HttpError(500, f"Internal error: {type(error).__name__}"))
+                self._log(RequestLog(scope["method"], scope["path"], status, received, sent, seconds, error))
 
     async def _route(self, request: Request) -> Response:
         raw_path = request.scope["raw_path"].decode("ascii").partition("?")[0]
@@ -110,7 +113,7 @@ class App:
             if params is None:
                 continue
             call.params, call.query = params, dict(request.query_params)
-            if not raw_path.startswith(("/xet/", "/xorb/", "/storage/", "/lfs/")):
+            if not raw_path.startswith(_SIGNED):
                 call.caller = await call.run(self._hub.accounts.caller, _bearer(request))
             if route.stream is not None:
                 return await route.stream(self._hub, call)
@@ -123,6 +126,17 @@ class App:
             caller = await call.run(self._hub.accounts.caller, _bearer(request))
             raise no_repo(caller.is_anonymous)
         raise HttpError(404, f"This hub has no {request.method} {request.url.path}")
+
+
+def _refusal(failure: Exception) -> HttpError:
+    """What the client is told about a failure."""
+    if isinstance(failure, HttpError):
+        return failure
+    if isinstance(failure, DamagedError):
+        # 410, because clients repeat what fails with 5xx for minutes, and repeating does not bring bytes back.
+        return HttpError(410, f"Stored content is damaged: {failure}. Run `qflux hub --fsck`")
+    _LOGGER.error("internal error", exc_info=failure)
+    return HttpError(500, f"Internal error: {type(failure).__name__}")
 
 
 def _bearer(request: Request) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -39,10 +39,10 @@ class Sealed:
 class Incoming:
     """A file being written beside its place; closing it without :meth:`seal` leaves nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, adopt: bool = False) -> None:
         self.path = path
         self.size = 0
-        self._file: BinaryIO = path.open("xb", buffering=0)
+        self._file: BinaryIO = path.open("rb" if adopt else "xb", buffering=0)
         self._rest = bytearray()
         self._sums = bytearray()
         self._sealed = False
@@ -61,6 +61,16 @@ class Incoming:
         written = 0
         while written < len(view):
             written += os.write(self._file.fileno(), view[written:])
+        self._remember(view)
+
+    def reread(self, take: Callable[[memoryview], object]) -> None:
+        """Take an adopted file as it lies: its bytes are summed, and shown to ``take`` in order."""
+        while piece := self._file.read(PIECE):
+            view = memoryview(piece)
+            take(view)
+            self._remember(view)
+
+    def _remember(self, view: memoryview) -> None:
         self.size += len(view)
         if self._rest:
             missing = BLOCK - len(self._rest)
@@ -101,6 +111,12 @@ class ContentFiles:
     def receive(self) -> Incoming:
         """A new file beside its place. The process id in its name tells ``gc`` whom it belonged to."""
         return Incoming(self.incoming / f"{os.getpid()}-{secrets.token_hex(12)}")
+
+    def adopt(self, path: Path, take: Callable[[memoryview], object]) -> Incoming:
+        """A file that came together elsewhere in the directory, summed and shown to ``take`` as it is read once."""
+        incoming = Incoming(path, adopt=True)
+        incoming.reread(take)
+        return incoming
 
     def publish(self, db: sqlite3.Connection, name: str, sealed: Sealed) -> bool:
         """Make sealed bytes visible under ``name``, inside the caller's write transaction.

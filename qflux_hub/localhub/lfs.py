@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from qflux_hub.localhub.db import Database, now_ms
-from qflux_hub.localhub.files import PIECE, ContentFiles, Incoming, sync_folder
+from qflux_hub.localhub.files import ContentFiles, Incoming
 from qflux_hub.localhub.problems import DamagedError, HttpError
 from qflux_hub.localhub.xet import XetStore, hold
 
@@ -94,9 +93,10 @@ class LargeFiles:
     def begin(self, repo: int, sha256: str, size: int) -> Upload:
         """Start an upload in parts."""
         upload = Upload(secrets.token_hex(16), repo, sha256, size)
+        self.path(upload).parent.mkdir(exist_ok=True)
         with self._db.write() as db:
             db.execute("INSERT INTO upload VALUES (?, ?, ?, ?, ?)", (upload.id, repo, sha256, size, now_ms()))
-        self.folder(upload.id).mkdir(parents=True)
+            self.path(upload).touch()
         return upload
 
     def upload(self, upload_id: str) -> Upload:
@@ -106,36 +106,21 @@ class LargeFiles:
             raise HttpError(404, "This upload does not exist, or is finished")
         return Upload(row["id"], row["repo"], row["sha256"], row["size"])
 
-    def folder(self, upload_id: str) -> Path:
-        """Where its parts wait."""
-        return self._files.root / "parts" / upload_id
+    def path(self, upload: Upload) -> Path:
+        """The file in which its parts come together, each at its place."""
+        return self._files.root / "parts" / upload.id
 
-    def add_part(self, upload: Upload, number: int, incoming: Incoming, etag: str) -> None:
-        """Keep one part; sending it again replaces it."""
-        if not 1 <= number <= upload.parts or incoming.size != upload.part_size(number):
-            raise HttpError(400, f"Part {number} of {upload.parts} cannot have {incoming.size} bytes")
-        sealed = incoming.seal()
-        sealed.path.rename(self.folder(upload.id) / f"{number}-{etag}")
-        sync_folder(self.folder(upload.id))
-
-    def complete(self, upload: Upload, etags: list[str]) -> None:
-        """Join the parts, check the whole and publish it."""
-        if len(etags) != upload.parts:
-            raise HttpError(400, f"{len(etags)} parts were named, the upload has {upload.parts}")
+    def complete(self, upload: Upload, parts: int) -> None:
+        """Check the whole and publish it; 400 when a part is missing, cut off or not what was announced."""
+        if parts != upload.parts:
+            raise HttpError(400, f"{parts} parts were named, the upload has {upload.parts}")
         digest = hashlib.sha256()
-        with self._files.receive() as incoming:
-            for number, etag in enumerate(etags, 1):
-                part = self.folder(upload.id) / f"{number}-{etag.strip(chr(34))}"
-                if not re.fullmatch(r'"?[0-9a-f]{32}"?', etag) or not part.is_file():
-                    raise HttpError(400, f"Part {number} with the ETag {etag} was not uploaded")
-                with part.open("rb", buffering=0) as file:
-                    while data := file.read(PIECE):
-                        digest.update(data)
-                        incoming.write(data)
-            self.add(upload.repo, upload.sha256, upload.size, incoming, digest.hexdigest())
-        with self._db.write() as db:
-            db.execute("DELETE FROM upload WHERE id = ?", (upload.id,))
-        shutil.rmtree(self.folder(upload.id))
+        try:
+            with self._files.adopt(self.path(upload), digest.update) as incoming:
+                self.add(upload.repo, upload.sha256, upload.size, incoming, digest.hexdigest())
+        finally:
+            with self._db.write() as db:
+                db.execute("DELETE FROM upload WHERE id = ?", (upload.id,))
 
 
 def check_sha256(text: object) -> str:

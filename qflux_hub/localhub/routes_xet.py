@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
@@ -152,9 +153,7 @@ def fetch_xorb(hub: Services, call: Call) -> Response:
     hub.signer.check_url(call.request.method, call.raw_path, call.query)
     name = call.params["hash"]
     table = hub.xet.chunks(name)
-    return content_answer(
-        call, table.stored_start(len(table)), name, lambda a, b: hub.files.read(f"xorb/{name}", a, b), {}
-    )
+    return content_answer(call, table.stored_start(len(table)), name, partial(hub.files.read, f"xorb/{name}"), {})
 
 
 def telemetry(hub: Services, call: Call) -> Response:

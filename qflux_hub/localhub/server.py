@@ -44,6 +44,7 @@ class Server:
             lifespan="off",
             interface="asgi3",
             log_config=None,
+            log_level="critical",  # what goes wrong is in the request log; uvicorn would print cut answers
             access_log=False,
             server_header=False,
             proxy_headers=False,

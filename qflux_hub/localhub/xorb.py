@@ -97,25 +97,19 @@ class XorbCheck:
         self._received += len(data)
         if self._in_footer:
             return
-        self._pending += data
-        view = memoryview(self._pending)
+        view = memoryview(data)
+        if self._pending:
+            view = self._complete_pending(view)
         position = 0
-        try:
-            while position < len(view):
-                if view[position] != 0:
-                    self._in_footer = True
-                    break
-                if len(view) - position < _HEADER:
-                    break
-                stored = int.from_bytes(view[position + 1 : position + 4], "little")
-                if len(view) - position - _HEADER < stored:
-                    break
-                end = position + _HEADER + stored
-                self._take(view[position:end])
-                position = end
-        finally:
-            view.release()
-        del self._pending[:position]
+        while len(view) - position >= _HEADER and view[position] == 0:
+            end = position + _HEADER + int.from_bytes(view[position + 1 : position + 4], "little")
+            if end > len(view):
+                break
+            self._take(view[position:end])
+            position = end
+        self._in_footer = position < len(view) and view[position] != 0
+        if not self._in_footer:
+            self._pending += view[position:]
 
     def finish(self) -> ChunkTable:
         """The chunks that were seen; XorbError when the last is cut off or there is none."""
@@ -124,6 +118,23 @@ class XorbCheck:
         if not self._entries:
             raise XorbError("no chunk in the body")
         return ChunkTable(b"".join(self._entries))
+
+    def _complete_pending(self, view: memoryview) -> memoryview:
+        """Take the chunk that an earlier call began, if it ends in ``view``; what is left of ``view``."""
+        while len(self._pending) < (wanted := self._pending_bytes()):
+            if not view:
+                return view
+            missing = wanted - len(self._pending)
+            self._pending += view[:missing]
+            view = view[missing:]
+        self._take(memoryview(bytes(self._pending)))
+        self._pending.clear()
+        return view
+
+    def _pending_bytes(self) -> int:
+        if len(self._pending) < _HEADER:
+            return _HEADER
+        return _HEADER + int.from_bytes(self._pending[1:4], "little")
 
     def _take(self, chunk: memoryview) -> None:
         raw = decode_chunk(chunk)
