@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qflux_hub.configs import CardFacts, SplitFacts, rank, read_card, with_files, with_info
+from qflux_hub.configs import CardFacts, SplitFacts, read_card, with_files, with_info
 from qflux_hub.frontmatter import CardText, take_apart
+from qflux_hub.naming import split_rank
 from qflux_hub.sample import CONTROLS, MASK, TARGET
 
 __all__ = ["BEGIN", "END", "CardFacts", "SplitFacts", "dataset_card", "read_card"]
@@ -53,7 +54,7 @@ def dataset_card(
     those in ``drop``, whose files are gone. ``features`` are in `datasets`' JSON form, ``version`` is qflux's.
     Raises DataError, naming the line, for a card that cannot be read or merged into.
     """
-    splits = sorted(splits, key=lambda split: rank(split.name))
+    splits = sorted(splits, key=lambda split: split_rank(split.name))
     card = take_apart(existing or "")
     if not existing:
         card = _new(card, repo_id, splits)
@@ -125,7 +126,7 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], listed: CardFacts, featur
         "",
         "| Split | Samples | Controls per sample | With mask | With target | Size |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
-        *(f"| {_code(name)} | {rows[name]} |" for name in sorted(rows, key=rank)),
+        *(f"| {_code(name)} | {rows[name]} |" for name in sorted(rows, key=split_rank)),
         "",
         *((f"Images: {counted}.", "") if counted else ()),
         "| Column | Type | Meaning |",

@@ -13,11 +13,11 @@ from typing import Any
 
 from qflux_hub.errors import DataError
 from qflux_hub.frontmatter import FrontMatter, KeyPath, take_apart
+from qflux_hub.naming import split_rank
 
 DEFAULT = "default"
 """The config that is ours, and the one that `load_dataset` takes when none is named."""
 
-_ORDER = ("train", "test")
 _LISTS = {"sequence": "Sequence", "list": "List", "large_list": "LargeList"}
 _MEDIA = ("image", "audio", "video", "pdf", "nifti", "mesh")
 """Features that need nothing but their name; every other word under ``dtype`` is a type of Arrow."""
@@ -71,11 +71,6 @@ def read_card(text: str, config: str = DEFAULT) -> CardFacts:
     )
 
 
-def rank(split: str) -> tuple[int, str]:
-    """Orders splits: train, test, then the others by name."""
-    return (_ORDER.index(split) if split in _ORDER else len(_ORDER), split)
-
-
 def with_files(matter: FrontMatter, splits: Sequence[SplitFacts], drop: Collection[str]) -> FrontMatter:
     """With the files of ``splits`` in the default config."""
     configs = _configs(matter)
@@ -99,7 +94,7 @@ def with_files(matter: FrontMatter, splits: Sequence[SplitFacts], drop: Collecti
         for name, globs in kept.items():
             if name not in ours and name not in drop:
                 wanted.append({"split": name, "path": globs[0] if len(globs) == 1 else list(globs)})
-        return matter.put(path, sorted(wanted, key=lambda item: rank(item["split"])))
+        return matter.put(path, sorted(wanted, key=lambda item: split_rank(item["split"])))
     _files(matter, configs[at])
     return _with_items(matter, path, "split", wanted, drop)
 
@@ -118,7 +113,7 @@ def with_info(matter: FrontMatter, splits: Sequence[SplitFacts], features: Mappi
     if all(name in known for name in kept):
         everything = {**{name: known[name] for name in kept}, **wanted}
         size = sum(item["num_bytes"] for item in everything.values())
-        entry["splits"] = sorted(everything.values(), key=lambda item: rank(item["name"]))
+        entry["splits"] = sorted(everything.values(), key=lambda item: split_rank(item["name"]))
         entry |= {} if kept else {"download_size": size}  # bytes to download are not known of others' files
         entry["dataset_size"] = size
     at = _position(infos, DEFAULT)
@@ -154,7 +149,7 @@ def _with_items(
             for name, value in item.items():
                 matter = matter.put((*path, names.index(item[key]), name), value)
         else:
-            behind = [at for at, name in enumerate(names) if rank(name) > rank(item[key])]
+            behind = [at for at, name in enumerate(names) if split_rank(name) > split_rank(item[key])]
             matter = matter.insert(path, behind[0] if behind else len(names), item)
     names = _names(matter, path, key)
     for at in reversed(range(len(names))):

@@ -37,7 +37,9 @@ def merge(ours: Contents, theirs: Contents, ours_then: Contents, theirs_then: Co
     The two then differ where edits of others were kept before: such a sample stays theirs for as long as the source
     does not touch it.
     """
-    added, changed, conflicts = [], [], []
+    added: list[str] = []
+    changed: list[str] = []
+    conflicts: list[str] = []
     for name in sorted(theirs):
         own, other = ours.get(name), theirs[name]
         if own == other:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
@@ -22,6 +23,7 @@ Role = Literal["main", "control", "mask", "bad-number", "legacy", "other"]
 _CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>[0-9]+)", re.DOTALL)
 _LEGACY = re.compile(r"(?P<base>.+)_(?P<number>[0-9]+)", re.DOTALL)
 _MASK = "_mask"
+_FIRST = ("train", "test")
 _MEANT = re.compile(r"(?P<base>.+?)[\W_]*(?:mask|control[\W_]*(?P<number>[1-9][0-9]*))", re.DOTALL | re.IGNORECASE)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _LITTER = ("thumbs.db", "desktop.ini")
@@ -111,6 +113,15 @@ def control_stem(base: str, number: int) -> str:
     return f"{base}_control_{number}" if number else base
 
 
+def lacking(numbers: Collection[int]) -> str:
+    """The controls that are missing below the highest of ``numbers``, as words; "" when none is."""
+    highest, count = max(numbers, default=0), sum(number > 0 for number in numbers)
+    if highest == count:
+        return ""
+    first = islice((number for number in range(1, highest) if number not in numbers), 5)  # a date leaves trillions
+    return ", ".join(f"_control_{number}" for number in first) + (", …" if highest - count > 5 else "")
+
+
 def prefer(names: Iterable[str]) -> list[str]:
     """Names that claim the same role, the one to take first: by extension in the documented order, small letters first.
 
@@ -123,6 +134,11 @@ def prefer(names: Iterable[str]) -> list[str]:
 def fold(name: str) -> str:
     """A key that near misses share: case, Unicode form and separators set aside."""
     return re.sub(r"[\s_.-]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def split_rank(name: str) -> tuple[int, str]:
+    """Orders splits as people list them: train, test, then the others by name."""
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
 
 
 def is_split_name(name: str) -> bool:

@@ -31,7 +31,7 @@ def test_the_documented_example_is_read_as_documented(tmp_path):
     result = scan(lay(tmp_path, *DOCUMENTED))
     assert result.layout == "directory"
     assert result.findings == []
-    assert list(result.splits) == ["test", "train"]
+    assert list(result.splits) == ["train", "test"]
     a, b = result["sampleA"], result["sampleB"]
     assert (a.split, a.prompt, a.origin) == ("train", "Prompt of sampleA.", f"{T}/sampleA.txt")
     assert roles(a) == {

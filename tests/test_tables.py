@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qflux_hub.errors import UsageError
 from qflux_hub.layouts import tables
 from qflux_hub.tree import FolderTree
 from tests.builders import lay, picture, roles, scan, table, write
@@ -224,6 +225,14 @@ def test_trailing_delimiters_of_a_spreadsheet_are_no_columns(tmp_path):
     assert [dict(sample.extra) for sample in result.samples] == [{}, {}]
 
 
+def test_a_column_without_a_name_is_reported_when_it_holds_something(tmp_path):
+    result = read(tmp_path, ",control,prompt\n0,a.png,Hi\n1,b.png,Ho\n")
+    assert result.ids == ["a", "b"]
+    finding = result.finding("unnamed-column")
+    assert (finding.severity, finding.place) == ("note", "train.csv:1")
+    assert "column 1" in finding.message
+
+
 @pytest.mark.parametrize(("delimiter", "word"), [(";", "semicolons"), ("\t", "tabs")])
 def test_semicolons_and_tabs_are_found_out_and_reported(tmp_path, delimiter, word):
     text = table(["image", "control", "prompt"], ["b.png", "a.png", "Add a cat, then a dog"], delimiter=delimiter)
@@ -317,6 +326,38 @@ def test_controls_come_in_the_order_of_their_numbers_wherever_their_columns_stan
     assert result.findings == []
 
 
+def test_a_gap_in_the_numbers_of_the_columns_is_reported_and_not_filled(tmp_path):
+    result = read(tmp_path, "control,control_2,control_10,prompt\na.png,b.png,c.png,Hi\n", "c.png")
+    assert roles(result["a"])["controls"] == ["a.png", "b.png", "c.png"]
+    assert (result.finding("control-gap").severity, result.finding("control-gap").place) == ("warning", "train.csv:1")
+
+
+def test_a_blank_between_the_controls_of_a_row_is_reported_and_not_filled(tmp_path):
+    text = "control,control_1,control_2,prompt\na.png,,b.png,Hi\nb.png,a.png,,Ho\na.png,,,Ha\n"
+    result = read(tmp_path, "id," + text.replace("\n", "\n1,", 1).replace("\nb", "\n2,b").replace("\na", "\n3,a"))
+    assert [roles(sample)["controls"] for sample in result.samples] == [
+        ["a.png", "b.png"],
+        ["b.png", "a.png"],
+        ["a.png"],
+    ]
+    assert (result.finding("control-gap").place, result.finding("control-gap").sample) == (
+        "train.csv:2",
+        ("train", "1"),
+    )
+
+
+@pytest.mark.parametrize("name", ["control_0", "control_01", "path_control_00"])
+def test_a_control_column_whose_number_is_none_is_reported_and_not_used(tmp_path, name):
+    result = read(tmp_path, f"control,{name},prompt\na.png,b.png,Hi\n")
+    assert roles(result["a"])["controls"] == ["a.png"]
+    assert (result.finding("bad-control-number").place, result.codes) == ("train.csv:1", ["bad-control-number"])
+
+
+def test_a_column_number_of_thousands_of_digits_is_a_name_like_any_other(tmp_path):
+    result = read(tmp_path, f"control,control_{'1' * 5000},prompt\na.png,,Hi\n")
+    assert result.ids == ["a"]
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -362,6 +403,12 @@ def test_a_role_may_be_called_as_its_columns_are(tmp_path, role):
     assert roles(read(tmp_path, text, columns={role: "after"})["b"])["target"] == "b.png"
 
 
+def test_the_delimiter_of_a_table_without_any_usual_name_is_found_out_too(tmp_path):
+    columns = {"control": "before, or first", "prompt": "text"}
+    result = read(tmp_path, "before, or first;text\na.png;Add a cat, then a dog\n", columns=columns)
+    assert result["a"].prompt == "Add a cat, then a dog"
+
+
 def test_a_column_whose_role_went_to_another_is_carried_along(tmp_path):
     text = "image,edited,control,prompt\na.png,b.png,a.png,Hi\n"
     result = read(tmp_path, text, columns={"target": "edited"})
@@ -369,10 +416,30 @@ def test_a_column_whose_role_went_to_another_is_carried_along(tmp_path):
     assert dict(result["b"].extra) == {"image": "a.png"}
 
 
+@pytest.mark.parametrize("role", ["prompt", "id"])
+def test_a_column_that_would_be_carried_along_under_a_name_of_ours_is_an_error(tmp_path, role):
+    result = read(
+        tmp_path, f"{role},other,control,x\n1,2,a.png,Hi\n", columns={role: "other", "prompt": "x"} | {role: "other"}
+    )
+    assert result.finding("reserved-column").place == "train.csv:1"
+
+
 def test_a_column_that_is_not_there_is_said(tmp_path):
     finding = read(tmp_path, "control,prompt\na.png,Hi\n", columns={"target": "after"}).finding("missing-column")
     assert "no column 'after'" in finding.message
     assert "control, prompt" in finding.message
+
+
+@pytest.mark.parametrize("role", ["caption", "controls", "control_0", "control_x", ""])
+def test_an_unknown_role_is_a_wrong_call(tmp_path, role):
+    with pytest.raises(UsageError, match="There is no role") as error:
+        read(tmp_path, "control,prompt\na.png,Hi\n", columns={role: "control"})
+    assert "prompt, control, control_1" in error.value.hint
+
+
+def test_one_column_for_two_roles_is_a_wrong_call(tmp_path):
+    with pytest.raises(UsageError, match="'text'"):
+        read(tmp_path, "control,text\na.png,Hi\n", columns={"prompt": "text", "id": "text"})
 
 
 # --- files ------------------------------------------------------------------------------------------------------
@@ -433,6 +500,27 @@ def test_all_missing_files_of_a_row_are_said(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("sub", "sub is a folder"),
+        ("sub/", "sub is a folder"),
+        (".", "is a folder"),
+        ("empty/deep", "empty/deep is a folder"),
+        ("absent/a.png", "there is no folder absent/ for absent/a.png"),
+        ("notes.txt", "notes.txt has no image's extension"),
+        ("SUB/X.png", "Did you mean sub/x.png?"),
+        ("sub/X.png", "Did you mean sub/x.png?"),
+        ("https://host/a.png", "is an address"),
+    ],
+)
+def test_why_a_file_is_missing_is_said(tmp_path, cell, said):
+    (tmp_path / "empty/deep").mkdir(parents=True)
+    result = read(tmp_path, control(cell), "sub/x.png", "notes.txt", "empty/deep/x.png")
+    assert said in result.finding("missing-file").message
+    assert result.samples == []
+
+
+@pytest.mark.parametrize(
     "cell",
     [
         "../secret.png",
@@ -457,6 +545,18 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, cell):
     assert result.samples == []
     finding = result.finding("outside-root")
     assert (finding.severity, finding.place) == ("error", "train.csv:2")
+
+
+def test_an_absolute_path_into_the_folder_is_refused_in_its_own_words(tmp_path):
+    finding = read(tmp_path, control(os.fspath(tmp_path / "a.png"))).finding("outside-root")
+    assert "is absolute" in finding.message
+
+
+@pytest.mark.parametrize("name", ["~a.png", "a:b.png", "C:a.png", "-a.png"])
+def test_a_name_that_only_looks_like_a_way_out_is_a_file_of_the_folder(tmp_path, name):
+    result = read(tmp_path, control(name), name)
+    assert roles(result.samples[0])["controls"] == [name]
+    assert result.findings == []
 
 
 def test_links_out_of_the_folder_are_refused_unless_they_may_be_followed(tmp_path, tmp_path_factory):
@@ -506,6 +606,12 @@ def test_a_row_with_a_numbered_control_alone_is_a_sample_with_a_warning(tmp_path
     assert result.codes == ["missing-main-control"]
 
 
+def test_a_table_may_have_numbered_controls_only(tmp_path):
+    result = read(tmp_path, "control_1,control_2,prompt\na.png,b.png,Hi\n")
+    assert roles(result["a"])["controls"] == ["a.png", "b.png"]
+    assert result.codes == ["missing-main-control"]
+
+
 def test_a_table_without_any_control_is_an_empty_split(tmp_path):
     result = read(tmp_path, "image,control,prompt\na.png,,Hi\nb.png,,Ho\n")
     assert "none of its rows (2) has control images that are there" in result.finding("empty-split").message
@@ -533,6 +639,14 @@ def test_a_mask_column_wins_over_the_name_and_a_blank_one_does_not(tmp_path):
     text = "image,control,mask,prompt\nt/a.png,c/a.png,m.png,Hi\nt/b.png,c/b.png,,Ho\n"
     result = read(tmp_path, text, "t/a.png", "t/b.png", "c/a.png", "c/b.png", "c/a_mask.png", "c/b_mask.png", "m.png")
     assert (roles(result["a"])["mask"], roles(result["b"])["mask"]) == ("m.png", "c/b_mask.png")
+
+
+@pytest.mark.parametrize("cell", ["c/a_mask.png", "c/a_mask.jpg"])
+def test_a_file_that_another_row_names_as_its_image_is_no_mask(tmp_path, cell):
+    result = read(tmp_path, f"{PAIR}t/b.png,{cell},Ho\n", "t/a.png", "t/b.png", "c/a.png", "c/a_mask.png")
+    assert roles(result["a"])["mask"] is None
+    assert roles(result["b"])["controls"] == ["c/a_mask.png"]
+    assert result.finding("shadowed-name").where == "c/a_mask.png"
 
 
 # --- ids --------------------------------------------------------------------------------------------------------

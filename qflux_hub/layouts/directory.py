@@ -8,7 +8,6 @@ their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import count, islice
 from unicodedata import normalize
 
 from qflux_hub import codes
@@ -21,11 +20,13 @@ from qflux_hub.naming import (
     control_stem,
     fold,
     is_split_name,
+    lacking,
     mask_stem,
     meant,
     parse,
     prefer,
     split_extension,
+    split_rank,
     to_parse,
 )
 from qflux_hub.report import Finding, Found
@@ -42,7 +43,7 @@ Key = tuple[str, str]
 
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
-    """Folders that hold ``control_images`` or ``training_images``, in name order; other ones are left aside."""
+    """Folders that hold ``control_images`` or ``training_images``, train first; other ones are left aside."""
     shaped = _shaped(tree)
     for name in shaped:
         if not is_split_name(name):
@@ -55,7 +56,7 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
         folders = aside[top]
         first = f"{folders[0]}/{tree.files[folders[0]][0]}".lstrip("/")
         _left_aside(first, sum(len(tree.files[folder]) for folder in folders), found)
-    return tuple(name for name in shaped if is_split_name(name))
+    return tuple(sorted(filter(is_split_name, shaped), key=split_rank))
 
 
 def _shaped(tree: Tree) -> list[str]:
@@ -228,11 +229,8 @@ def _report_numbers(numbers: Sequence[int], paths: Sequence[str], key: Key, foun
         folder, _, first = paths[0].rpartition("/")
         message = f"{key[1]!r} has no main control {folder}/{key[1]}.*; its first is {first}."
         found(codes.MISSING_MAIN_CONTROL(paths[0], message, sample=key))
-    if numbers[-1] != len(numbers):
-        gaps = list(islice((number for number in count(1) if number not in numbers), 5))  # a date leaves trillions
-        lacking = ", ".join(f"_control_{gap}" for gap in gaps if gap < numbers[-1])
-        lacking += ", …" if numbers[-1] - len(numbers) > 5 else ""
-        message = f"{key[1]!r} has {control_stem('', numbers[-1])} but not {lacking}."
+    if lacks := lacking(numbers):
+        message = f"{key[1]!r} has {control_stem('', numbers[-1])} but not {lacks}."
         found(codes.CONTROL_GAP(paths[-1], message, sample=key))
 
 

@@ -21,7 +21,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qflux_hub import codes
-from qflux_hub.naming import fold, is_image_name, is_split_name, mask_stem, prefer, split_extension, stem
+from qflux_hub.errors import UsageError
+from qflux_hub.naming import (
+    fold,
+    is_image_name,
+    is_split_name,
+    lacking,
+    mask_stem,
+    prefer,
+    split_extension,
+    split_rank,
+    stem,
+)
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import clean_prompt, decode_table
@@ -38,9 +49,10 @@ _ROLES = {
     "control": ("control", "path_control"),
 }
 _MEANING = {column: role for role, columns in _ROLES.items() for column in columns}
-_NUMBERED = re.compile(r"(?:path_)?control_(\d+)")
+_NUMBERED = re.compile(r"(?:path_)?control_([1-9][0-9]{0,8})")
+_BADLY_NUMBERED = re.compile(r"(?:path_)?control_[0-9]+")
 _DELIMITERS = (",", ";", "\t")
-_RESERVED = frozenset({CONTROLS, MASK, TARGET})
+_RESERVED = frozenset({"id", "prompt", CONTROLS, MASK, TARGET})
 _NAMED_SPLITS = ("train", "test")
 """A CSV of these names is meant as a split even when its columns are wrong, so that it is reported, not overlooked."""
 
@@ -50,25 +62,33 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row with its cells in place: where it begins in the file, and what each role says there, stripped."""
+    """One row with its cells in place: where it begins in the file, and what each role says there, stripped.
+
+    ``controls`` has (number, path) of every control column, also where the path is blank.
+    """
 
     line: int
     id: str
     prompt: str
     target: str
     mask: str
-    controls: tuple[str, ...]
+    controls: tuple[tuple[int, str], ...]
     extra: Mapping[str, str | None]
+
+    def images(self) -> list[str]:
+        """The paths of the controls and the target that are not blank, the controls first."""
+        return [path for path in (*(path for _, path in self.controls), self.target) if path]
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """At which position of a row each role stands. ``controls``: main first, then by number; gaps closed."""
+    """At which position of a row each role stands. ``controls``: (number, position), main (0) first."""
 
     count: int
     roles: Mapping[str, int]
-    controls: tuple[int, ...]
+    controls: Sequence[tuple[int, int]]
     extra: Mapping[str, int]
+    unnamed: Sequence[int]
 
     def row(self, cells: Sequence[str], line: int) -> _Row:
         def cell(role: str) -> str:
@@ -80,7 +100,7 @@ class _Columns:
             prompt=clean_prompt(cell("prompt")),
             target=_path(cell("target")),
             mask=_path(cell("mask")),
-            controls=tuple(_path(cells[position].strip()) for position in self.controls),
+            controls=tuple([(number, _path(cells[position].strip())) for number, position in self.controls]),
             extra={name: cells[position] for name, position in self.extra.items()} if self.extra else NO_EXTRA,
         )
 
@@ -97,7 +117,7 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
             else:
                 found(unreadable(error))
             continue
-        shaped = bool(_control_numbers(_split_header(start)[1]))
+        shaped = bool(_control_numbers(_split_header(start, {})[1]))
         if shaped and not is_split_name(split):
             message = f"{name} has the shape of a split, but {split!r} is not a legal split name; it is left aside."
             found(codes.BAD_SPLIT_NAME(name, message, fix="rename it, with letters, digits and underscores"))
@@ -108,7 +128,7 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
         if others:
             message = f"There are {len(others) + 1} tables of {split!r}: {name} is used, {', '.join(others)} is not."
             found(codes.AMBIGUOUS_FILE(others[0], message, fix="remove the one that is wrong"))
-    return tuple(sorted(names, key=lambda split: (split != "train", split)))
+    return tuple(sorted(names, key=split_rank))
 
 
 def missing(tree: Tree) -> str:
@@ -134,16 +154,17 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
     The table's text is held as a whole (it is small beside the images); files are looked up as samples are taken.
     """
+    called = _called(columns)
     path = _tables(tree)[split][0]
     try:
         text = decode_table(tree.read(path), path, found)
     except OSError as error:
         found(unreadable(error))
         return
-    rows = _rows(text, path, columns, found) if text is not None else None
+    rows = _rows(text, path, called, found) if text is not None else None
     if rows is None:
         return
-    files = _Files(tree, path, found, listed={cell for row in rows for cell in (row.target, *row.controls) if cell})
+    files = _Files(tree, path, found, listed={_without_extension(image) for row in rows for image in row.images()})
     usable = 0
     for row, name in zip(rows, _ids(rows, path, split, found), strict=True):
         try:
@@ -162,16 +183,21 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: Found) -> Sample | None:
     """The sample of a row, or None when it has to be left out; every reason is found."""
     key = (split, name)
-    if not any(row.controls):
+    named = [(number, cell) for number, cell in row.controls if cell]
+    if not named:
         message = f"{path}, line {row.line}: no control image is named, so the sample is left out."
         found(codes.MISSING_CONTROL(path, message, line=row.line, sample=key))
         return None
-    if not row.controls[0]:
-        message = (
-            f"{path}, line {row.line}: {name!r} has no main control; its first is {next(filter(None, row.controls))}."
-        )
+    last, first = named[-1][0], named[0][1]
+    blank = [number for number, cell in row.controls if not cell and number < last]
+    if 0 in blank:
+        message = f"{path}, line {row.line}: {name!r} has no main control; its first is {first}."
         found(codes.MISSING_MAIN_CONTROL(path, message, line=row.line, sample=key))
-    controls = [files.find(cell, row, key) for cell in row.controls if cell]
+    if any(blank):
+        lacks = ", ".join(f"control_{number}" for number in blank if number)
+        message = f"{path}, line {row.line}: {name!r} has control_{last} but not {lacks}."
+        found(codes.CONTROL_GAP(path, message, line=row.line, sample=key))
+    controls = [files.find(cell, row, key) for _, cell in named]
     target = files.find(row.target, row, key) if row.target else None
     mask = files.find(row.mask, row, key) if row.mask else files.mask(controls[0], target, row, key)
     if None in controls or (row.target and target is None) or (row.mask and mask is None):
@@ -189,9 +215,9 @@ def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: F
     )
 
 
-def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> list[_Row] | None:
+def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list[_Row] | None:
     """All rows with as many cells as the header; the others are found. None when the header cannot be used."""
-    delimiter, _ = _split_header(text)
+    delimiter, _ = _split_header(text, called)
     if delimiter != ",":
         kind = "tabs" if delimiter == "\t" else "semicolons"
         found(codes.OTHER_DELIMITER(path, f"{path} is separated by {kind}."))
@@ -199,17 +225,19 @@ def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> lis
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows: list[_Row] = []
     header: _Columns | None = None
+    dropped: set[int] = set()
     line = 1
     try:
         for cells in reader:
             if not any(map(str.strip, cells)):
                 pass
             elif header is None:
-                header = _columns([cell.strip() for cell in cells], path, columns, found)
+                header = _columns([cell.strip() for cell in cells], path, called, found)
                 if header is None:
                     return None
             elif len(cells) == header.count:
                 rows.append(header.row(cells, line))
+                dropped.update(position for position in header.unnamed if cells[position])
             else:
                 found(_ragged(path, line, len(cells), header.count))
             line = reader.line_num + 1
@@ -221,6 +249,9 @@ def _rows(text: str, path: str, columns: Mapping[str, str], found: Found) -> lis
     if header is None:
         found(codes.MISSING_COLUMN(path, f"{path} is empty: its first line must name the columns.", line=1))
         return None
+    for position in sorted(dropped):
+        message = f"{path}: column {position + 1} has no name, so what it holds is left aside."
+        found(codes.UNNAMED_COLUMN(path, message, line=1, fix="name it, or remove it"))
     return rows
 
 
@@ -229,13 +260,15 @@ def _ragged(path: str, line: int, cells: int, expected: int) -> Finding:
     return codes.RAGGED_ROW(path, f"{path}, line {line}: {cells} cells, the header has {expected}.", line=line, fix=fix)
 
 
-def _split_header(text: str) -> tuple[str, list[str]]:
-    """(delimiter, names): the delimiter by which the first line has the most columns that mean something."""
+def _split_header(text: str, called: Mapping[str, str]) -> tuple[str, list[str]]:
+    """(delimiter, names): the delimiter by which the first line has the most columns that mean something.
+
+    ``called`` maps the columns that the user named to their roles.
+    """
     line = text.lstrip("\r\n ").partition("\n")[0].partition("\r")[0]
 
     def meaning(delimiter: str) -> int:
-        names = [_normal(name) for name in line.split(delimiter)]
-        return sum(name in _MEANING or _NUMBERED.fullmatch(name) is not None for name in names)
+        return sum(bool(_meaning(name)) or name.strip().strip('"') in called for name in line.split(delimiter))
 
     delimiter = max(_DELIMITERS, key=meaning)  # the first of equals: a comma
     return delimiter, line.strip().split(delimiter)
@@ -247,50 +280,72 @@ def _normal(name: str) -> str:
 
 def _control_numbers(names: Sequence[str]) -> list[tuple[int, int]]:
     """(number, position) of the control columns, main (0) first, then by number."""
-    numbers = []
-    for position, name in enumerate(map(_normal, names)):
-        if _MEANING.get(name) == "control":
-            numbers.append((0, position))
-        elif numbered := _NUMBERED.fullmatch(name):
-            numbers.append((int(numbered[1]), position))
-    return sorted(numbers)
+    roles = enumerate(map(_meaning, names))
+    return sorted((int(role[8:] or 0), position) for position, role in roles if role.startswith("control"))
 
 
-def _columns(names: list[str], path: str, wanted: Mapping[str, str], found: Found) -> _Columns | None:
+def _called(columns: Mapping[str, str]) -> dict[str, str]:
+    """Column -> role, from role -> column. Raises UsageError for unknown roles and columns of two roles."""
+    called: dict[str, str] = {}
+    for role, column in columns.items():
+        meaning = _meaning(role)
+        if not meaning:
+            roles = "id, prompt, control, control_1, control_2, …, mask, target"
+            raise UsageError(f"There is no role {role!r}.", hint=f"--column ROLE=COLUMN, with a role of: {roles}.")
+        if called.setdefault(column, meaning) != meaning:
+            raise UsageError(f"--column names {column!r} for two roles, {called[column]} and {meaning}.")
+    return called
+
+
+def _columns(names: list[str], path: str, called: Mapping[str, str], found: Found) -> _Columns | None:
     """What each column means; None, and every problem found, when the table cannot be read by them.
 
-    ``wanted`` maps a role (``prompt``, ``control``, ``control_1``, …) to the column that the user named for it.
+    A role that the user gave to another column (``called``) is taken from the one that usually has it.
     """
     problems: list[Finding] = []
-    called = {column: role for role, column in wanted.items()}
     for column in called.keys() - set(names):
         message = f"{path} has no column {column!r}, named by --column; it has {', '.join(names)}."
         problems.append(codes.MISSING_COLUMN(path, message, line=1))
-    meant = [called.get(name, name if _meaning(name) not in wanted else f"{name} (not taken)") for name in names]
+    meant = [called.get(name) or ("" if _meaning(name) in called.values() else _meaning(name)) for name in names]
     roles: dict[str, int] = {}
-    for position, name in enumerate(meant):
-        role = _meaning(name)
+    for position, role in enumerate(meant):
         if role in roles:
             message = f"{path}: the columns {names[roles[role]]!r} and {names[position]!r} both mean {role}."
             problems.append(codes.DUPLICATE_COLUMN(path, message, line=1, fix="rename or remove one of them"))
         elif role:
             roles[role] = position
-    controls = tuple(position for _, position in _control_numbers(meant))
+    controls = _control_numbers(meant)
     if "prompt" not in roles or not controls:
-        lacking = " and ".join([*(["prompt"] if "prompt" not in roles else []), *(["control"] if not controls else [])])
-        message = f"{path} has no column {lacking}; it has {', '.join(names)}."
+        lacks = " and ".join([*(["prompt"] if "prompt" not in roles else []), *(["control"] if not controls else [])])
+        message = f"{path} has no column {lacks}; it has {', '.join(names)}."
         problems.append(codes.MISSING_COLUMN(path, message, line=1, fix="rename the column, or use --column ROLE=NAME"))
-    used = {*roles.values()}
-    extra = {name: position for position, name in enumerate(names) if position not in used and name}
-    for name in extra.keys() & _RESERVED:
-        message = f"{path}: the column {name!r} would clash with the images' own."
-        problems.append(codes.RESERVED_COLUMN(path, message, line=1, fix="rename it"))
-    for name, count in Counter(name for position, name in enumerate(names) if position not in used).items():
-        if name and count > 1:
-            problems.append(codes.DUPLICATE_COLUMN(path, f"{path}: {count} columns are called {name!r}.", line=1))
-    for problem in problems:
+    extra: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if not name or meant[position]:
+            continue
+        if name in extra:
+            problems.append(codes.DUPLICATE_COLUMN(path, f"{path}: two columns are called {name!r}.", line=1))
+        if name in _RESERVED:
+            message = f"{path}: the column {name!r} would clash with the dataset's own."
+            problems.append(codes.RESERVED_COLUMN(path, message, line=1, fix="rename it"))
+        extra[name] = position
+    for problem in problems or _oddities(names, [number for number, _ in controls], path):
         found(problem)
-    return None if problems else _Columns(len(names), roles, controls, extra)
+    unnamed = [position for position, name in enumerate(names) if not name]
+    return None if problems else _Columns(len(names), roles, controls, extra, unnamed)
+
+
+def _oddities(names: Sequence[str], numbers: Sequence[int], path: str) -> Iterator[Finding]:
+    """What is odd about the numbers of the control columns; they are used as they are."""
+    for name in names:
+        if _BADLY_NUMBERED.fullmatch(_normal(name)) and not _meaning(name):
+            message = f"{path}: the column {name!r} is no control: they are numbered control_1, control_2, …"
+            yield codes.BAD_CONTROL_NUMBER(path, message, line=1, fix="rename it with its right number")
+    if 0 not in numbers:
+        message = f"{path} has no column for the main control; the first control is control_{numbers[0]}."
+        yield codes.MISSING_MAIN_CONTROL(path, message, line=1)
+    if lacks := lacking(numbers):
+        yield codes.CONTROL_GAP(path, f"{path} has a column control_{numbers[-1]} but not {lacks}.", line=1)
 
 
 def _meaning(name: str) -> str:
@@ -311,7 +366,7 @@ def _without_extension(path: str) -> str:
 
 def _ids(rows: Sequence[_Row], path: str, split: str, found: Found) -> list[str]:
     """One id per row: its cell, else the stem of its target or first control, by its path where stems clash."""
-    sources = [row.id or row.target or next(filter(None, row.controls), "") for row in rows]
+    sources = [row.id or row.target or next(iter(row.images()), "") for row in rows]
     stems = [source if row.id else stem(source) for row, source in zip(rows, sources, strict=True)]
     clashing = {name for name, count in Counter(stems).items() if count > 1}
     ids = [
@@ -373,7 +428,7 @@ class _Files:
             folder, name = posixpath.split(image)
             for mask in prefer(self._images(folder).get(mask_stem(split_extension(name)[0]), [])):
                 path = posixpath.join(folder, mask)
-                if path in self.listed:
+                if _without_extension(path) in self.listed:
                     message = f"{path} is not the mask of {key[1]!r}, because {self.table} names it as another image."
                     self.found(codes.SHADOWED_NAME(path, message, line=row.line, sample=key))
                 elif path not in masks:
