@@ -77,7 +77,7 @@ CONTROL_GAP = _code(
 BAD_CONTROL_NUMBER = _code(
     "bad-control-number",
     "warning",
-    "A file is named like a control, but with a number that is none.",
+    "A file or column is named like a control, but with a number that is none.",
     """Numbers start at 1 and have no leading zeros: `_control_0` and `_control_01` are not guessed at and not used.""",
 )
 LEGACY_CONTROL_NAME = _code(
@@ -221,7 +221,14 @@ RESERVED_COLUMN = _code(
     "reserved-column",
     "error",
     "A column has a name that the dataset on the Hub needs for itself.",
-    """`control_images` and `target_image` are columns of images there. Rename the column.""",
+    """`control_images`, `prompt` and the others are columns there already. This happens to the column `prompt` when
+    `--column prompt=…` names another one. Rename the column.""",
+)
+UNNAMED_COLUMN = _code(
+    "unnamed-column",
+    "note",
+    "A column of a CSV has no name.",
+    """What it holds cannot be carried along. Usually it is the row number that a data frame writes by itself.""",
 )
 RAGGED_ROW = _code(
     "ragged-row",
