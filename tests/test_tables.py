@@ -500,6 +500,27 @@ def test_all_missing_files_of_a_row_are_said(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("sub", "sub is a folder"),
+        ("sub/", "sub is a folder"),
+        (".", "is a folder"),
+        ("empty/deep", "empty/deep is a folder"),
+        ("absent/a.png", "there is no folder absent/ for absent/a.png"),
+        ("notes.txt", "notes.txt has no image's extension"),
+        ("SUB/X.png", "Did you mean sub/x.png?"),
+        ("sub/X.png", "Did you mean sub/x.png?"),
+        ("https://host/a.png", "is an address"),
+    ],
+)
+def test_why_a_file_is_missing_is_said(tmp_path, cell, said):
+    (tmp_path / "empty/deep").mkdir(parents=True)
+    result = read(tmp_path, control(cell), "sub/x.png", "notes.txt", "empty/deep/x.png")
+    assert said in result.finding("missing-file").message
+    assert result.samples == []
+
+
+@pytest.mark.parametrize(
     "cell",
     [
         "../secret.png",
@@ -524,6 +545,18 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, cell):
     assert result.samples == []
     finding = result.finding("outside-root")
     assert (finding.severity, finding.place) == ("error", "train.csv:2")
+
+
+def test_an_absolute_path_into_the_folder_is_refused_in_its_own_words(tmp_path):
+    finding = read(tmp_path, control(os.fspath(tmp_path / "a.png"))).finding("outside-root")
+    assert "is absolute" in finding.message
+
+
+@pytest.mark.parametrize("name", ["~a.png", "a:b.png", "C:a.png", "-a.png"])
+def test_a_name_that_only_looks_like_a_way_out_is_a_file_of_the_folder(tmp_path, name):
+    result = read(tmp_path, control(name), name)
+    assert roles(result.samples[0])["controls"] == [name]
+    assert result.findings == []
 
 
 def test_links_out_of_the_folder_are_refused_unless_they_may_be_followed(tmp_path, tmp_path_factory):

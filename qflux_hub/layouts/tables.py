@@ -51,6 +51,8 @@ _ROLES = {
 _MEANING = {column: role for role, columns in _ROLES.items() for column in columns}
 _NUMBERED = re.compile(r"(?:path_)?control_([1-9][0-9]{0,8})")
 _BADLY_NUMBERED = re.compile(r"(?:path_)?control_[0-9]+")
+_OUTSIDE = re.compile(r"(?P<up>\.\.(/|$)|~[^/]*/)|/|[A-Za-z]:")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DELIMITERS = (",", ";", "\t")
 _RESERVED = frozenset({"id", "prompt", CONTROLS, MASK, TARGET})
 _NAMED_SPLITS = ("train", "test")
@@ -398,14 +400,11 @@ class _Files:
     found: Found
     listed: set[str]
     _by_stem: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    _folded: dict[str, str] = field(default_factory=dict)
 
     def find(self, path: str, row: _Row, key: Key) -> str | None:
         """The path of the image that a cell means, or None when there is none (and why is found)."""
         place = f"{self.table}, line {row.line}"
-        if path.startswith(("../", "/", "~")) or path == ".." or re.match(r"[A-Za-z]:", path):
-            message = f"{place}: {path} leads out of the dataset's folder."
-            self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix="copy the file in", sample=key))
-            return None
         folder, name = posixpath.split(path)
         images = self._images(folder)
         known = is_image_name(name)
@@ -417,6 +416,12 @@ class _Files:
             message = f"{place}: {path} is {right} on disk, which is taken."
             self.found(codes.CORRECTED_EXTENSION(self.table, message, line=row.line, fix=f"write {right}", sample=key))
             return right
+        if way_out := _OUTSIDE.match(path):  # asked last: the listing has no file outside, but may have `a:b.png`
+            why = "leads out of" if way_out["up"] else "is absolute; paths are relative to"
+            message = f"{place}: {path} {why} the dataset's folder."
+            fix = "copy the file in, and write its path from there"
+            self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix=fix, sample=key))
+            return None
         message, fix = self._why_missing(path, folder, name, candidates)
         self.found(codes.MISSING_FILE(self.table, f"{place}: {message}", line=row.line, fix=fix, sample=key))
         return None
@@ -451,13 +456,22 @@ class _Files:
     def _why_missing(self, path: str, folder: str, name: str, candidates: Sequence[str]) -> tuple[str, str | None]:
         if candidates:
             return f"there is no {path}, but {' and '.join(candidates)}; which one is meant?", "name one of them"
-        if path in self.tree.files or any(other.startswith(path + "/") for other in self.tree.files):
+        if path == "." or path in self.tree.files or any(other.startswith(path + "/") for other in self.tree.files):
             return f"{path} is a folder.", "name a file"
         if name in self.tree.files.get(folder, ()):
             return f"{path} has no image's extension.", None
+        if _ADDRESS.match(path):
+            return f"{path} is an address.", "download the file into the dataset's folder"
+        near = self._near(path)
+        hint = f" Did you mean {near}?" if near else ""
         if folder and folder not in self.tree.files:
-            return f"there is no folder {folder}/ for {path}.", "paths are relative to the dataset's folder"
-        wanted = fold(_without_extension(name))
-        near = next((names[0] for other, names in self._images(folder).items() if fold(other) == wanted), None)
-        hint = f" Did you mean {posixpath.join(folder, near)}?" if near else ""
+            return f"there is no folder {folder}/ for {path}.{hint}", "paths are relative to the dataset's folder"
         return f"there is no file {path}, nor with another image extension.{hint}", None
+
+    def _near(self, path: str) -> str | None:
+        """The image whose path differs from ``path`` by case, Unicode form, separators or extension only."""
+        if not self._folded:
+            for folder in sorted(self.tree.files, reverse=True):
+                for other, names in self._images(folder).items():
+                    self._folded[fold(posixpath.join(folder, other))] = posixpath.join(folder, names[0])
+        return self._folded.get(fold(_without_extension(path)))
