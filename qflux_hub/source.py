@@ -232,7 +232,10 @@ def _recall(memory: Memory, blob: Blob) -> _Known | None:
 
 
 def leave_out_bad(scan: Scan) -> None:
-    """Take samples with errors of their own out of the scan; those errors become warnings."""
+    """Take samples with errors of their own out of the scan; those errors become warnings.
+
+    A split in which none is left is an error: what remains of it on the Hub would not be this source's.
+    """
     bad: dict[str, set[str]] = {}
     for number, finding in enumerate(scan.findings):
         if finding.severity == "error" and finding.code in codes.SKIPPABLE and finding.sample:
@@ -240,9 +243,14 @@ def leave_out_bad(scan: Scan) -> None:
             bad.setdefault(split, set()).add(name)
             message = f"{finding.message} The sample {name!r} is left out."
             scan.findings[number] = replace(finding, severity="warning", message=message)
+    said = any(finding.code == codes.EMPTY_SPLIT.name for finding in scan.findings)
     for split, names in bad.items():
-        scan.splits[split] = [sample for sample in scan.splits[split] if sample.id not in names]
+        before = scan.splits[split]
+        scan.splits[split] = [sample for sample in before if sample.id not in names]
         scan.left_out.setdefault(split, set()).update(names)
+        if not scan.splits[split] and (before or not said):
+            message = f"Split {split!r} has no sample left: all of them had to be left out."
+            scan.findings.append(codes.EMPTY_SPLIT(split, message))
 
 
 def stop_at_errors(scan: Scan, then: str, *, strict: bool) -> None:
