@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qflux_hub import cards, pack
+from qflux_hub import cards, pack, remote
 from qflux_hub.errors import NotFoundError
 from qflux_hub.hub import Hub, RepoState, check_repo_id, open_hub
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
     from qflux_hub.localhub import LocalHub
-
-CARD = "README.md"
 
 
 def load_editing_dataset(
@@ -68,8 +66,8 @@ def _files(hub: Hub, repo_id: str, state: RepoState) -> dict[str, list[str]]:
     """Split -> its Parquet files in name order: as the card says, else by the names that `datasets` goes by."""
     paths = sorted(path for path in state.files if path.endswith(".parquet") and not path.startswith("."))
     described: Mapping[str, Sequence[str]] = {}
-    if CARD in state.files:
-        described = cards.read_card(hub.read(repo_id, CARD, state.commit).decode()).files or {}
+    if remote.CARD in state.files:
+        described = cards.read_card(remote.card_text(hub.read(repo_id, remote.CARD, state.commit))).files or {}
     if described:
         found = {
             split: [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]

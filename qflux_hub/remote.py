@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-from qflux_hub import cards, codes, index
-from qflux_hub.errors import NotFoundError, VerificationError
+from qflux_hub import cards, codes, frontmatter, index
+from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
 from qflux_hub.index import Entry, Index, Remote
 from qflux_hub.report import Found
@@ -95,9 +95,18 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
                 found(codes.BROKEN_INDEX(path, f"{error.message} It is written anew."))
     text = None
     if card and CARD in state.files:
-        text = hub.read(repo_id, CARD, state.commit).decode()
+        text = card_text(hub.read(repo_id, CARD, state.commit))
     files = {file.path: (file.size, file.sha256) for file in state.files.values()}
     return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts(), missing)
+
+
+def card_text(data: bytes) -> str:
+    """A card's text, its line ends and byte order mark kept. Raises DataError when it is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{CARD} on the Hub is not UTF-8 in line {line}.", hint=frontmatter.HINT) from error
 
 
 def samples(

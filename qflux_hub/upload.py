@@ -243,13 +243,15 @@ class _Upload:
         return kept
 
     def _card_operation(self, planned: Plan, head: Head) -> Iterator[Operation]:
-        """What becomes of the card. Its numbers are known before packing only when no shard is written."""
+        """What becomes of the card. Its numbers are known before packing only when no shard is written.
+
+        The card is made in any case: one that cannot be merged into is an error before anything is sent.
+        """
         if not self.options.card:
             return
         action: Action = "add" if head.card is None else "update"
-        size = None
+        text, size = self._card(planned, head), None
         if not planned.to_write:
-            text = self._card(planned, head)
             action, size = ("keep" if text == head.card else action), len(text.encode())
         yield Operation(remote.CARD, action, "dataset card", size)
 
@@ -310,13 +312,14 @@ class _Upload:
         return adds
 
     def _index(self, planned: Plan, split: plan.SplitPlan) -> Index:
-        """The index of a split whose shards are all on the Hub."""
+        """The index of a split; shards that are not on the Hub yet stand in it with their expected sizes."""
         records: dict[str, ShardRecord] = {}
         rows: list[Entry] = []
         for shard in split.shards:
-            record, entries = (shard.record, shard.entries) if shard.record else self.done[shard.digest]
-            records[shard.path] = record
-            rows += entries
+            expected = ShardRecord(shard.digest, "", sum(map(pack.encoded_size, shard.samples))), shard.entries
+            known = (shard.record, shard.entries) if shard.record else self.done.get(shard.digest, expected)
+            records[shard.path] = known[0]
+            rows += known[1]
         return Index(planned.target, planned.extra, records, tuple(rows))
 
     def _card(self, planned: Plan, head: Head) -> str:
