@@ -9,7 +9,7 @@ import fnmatch
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import pyarrow.parquet as pq
@@ -54,6 +54,12 @@ class Head:
             or (index.shard_split(path) is None and _is_data(path, patterns))
         ]
 
+    def is_known(self, split: str) -> bool:
+        """Whether the indexes tell of every shard of ``split`` what is in it."""
+        known = self.remote.indexes.get(split)
+        lying = {path for path in self.remote.files if index.shard_split(path) == split and index.is_shard(path)}
+        return lying <= known.shards.keys() if known else not lying
+
     def splits(self) -> set[str]:
         """Every split that the repo has: described by its card, indexed, or lying where ours would."""
         found = {index.split_of(path) or index.shard_split(path) for path in self.remote.files}
@@ -90,14 +96,29 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
         split = index.split_of(path)
         if split:
             try:
-                indexes[split] = index.read(hub.read(repo_id, path, state.commit), path)
+                written = index.read(hub.read(repo_id, path, state.commit), path)
+                indexes[split] = _believable(written, path, state, found)
             except VerificationError as error:
-                found(codes.BROKEN_INDEX(path, f"{error.message} It is written anew."))
+                found(codes.BROKEN_INDEX(path, f"{error.message} {_ANEW}"))
     text = None
     if card and CARD in state.files:
         text = card_text(hub.read(repo_id, CARD, state.commit))
     files = {file.path: (file.size, file.sha256) for file in state.files.values()}
     return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts(), missing)
+
+
+_ANEW = "The next upload of its split writes it anew."
+
+
+def _believable(known: Index, path: str, state: RepoState, found: Found) -> Index:
+    """What an index says of shards that lie on the Hub as it says; of others, it knows nothing that can be used."""
+    there = {name: (file.size, file.sha256) for name, file in state.files.items()}
+    true = {name: shard for name, shard in known.shards.items() if there.get(name) == (shard.size, shard.sha256)}
+    false = sorted(known.shards.keys() - true.keys())
+    if not false:
+        return known
+    found(codes.BROKEN_INDEX(path, f"{path} does not agree with {false[0]}, which was replaced or removed. {_ANEW}"))
+    return replace(known, shards=true, entries=tuple(entry for entry in known.entries if entry.shard in true))
 
 
 def card_text(data: bytes) -> str:

@@ -33,7 +33,7 @@ from qflux_hub.naming import split_extension
 from qflux_hub.options import UploadKeywords, UploadOptions
 from qflux_hub.plan import Plan, Shard
 from qflux_hub.remote import Head
-from qflux_hub.report import Action, Operation, Progress, UploadReport
+from qflux_hub.report import Action, Finding, Operation, Progress, UploadReport
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
 from qflux_hub.source import (
     Scan,
@@ -161,8 +161,9 @@ class _Upload:
 
     def _head(self, hub: Hub, scan: Scan) -> Head:
         """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError."""
-        options, found = self.options, scan.findings.append
-        head = remote.read(hub, self.repo_id, options.revision, found, card=options.card)
+        options, met = self.options, list[Finding]()
+        head = remote.read(hub, self.repo_id, options.revision, met.append, card=options.card)
+        scan.findings += [finding for finding in met if finding not in scan.findings]
         wish, state = self.options.private, head.state
         if state and wish is not None and wish != state.private and not self.options.keep_visibility:
             now, wanted = ("private", "public") if state.private else ("public", "private")
@@ -237,6 +238,12 @@ class _Upload:
         kept: Rows = {}
         for split, names in scan.left_out.items():
             known = head.remote.indexes.get(split)
+            if not head.is_known(split) and not names <= _contents(known).keys():
+                raise RefusedError(
+                    f"The index of {split!r} on the Hub does not tell what is there of the {len(names):,} samples that "
+                    "are left out; nothing was sent.",
+                    hint="Mend these samples, and upload without --skip-bad: that writes the index anew.",
+                )
             rows = [entry for entry in known.entries if entry.id in names] if known else []
             if rows and known and head.commit:
                 kept[split] = list(remote.samples(hub, self.repo_id, head.commit, split, known, rows))
@@ -325,7 +332,8 @@ class _Upload:
     def _card(self, planned: Plan, head: Head) -> str:
         """The card for the splits as they will be. Raises DataError for a card that cannot be merged into."""
         gone = set(head.splits()) - {split.name for split in planned.splits} if self.options.prune_splits else set()
-        splits = {name: known for name, known in head.remote.indexes.items() if name not in gone}
+        kept = {name: known for name, known in head.remote.indexes.items() if name not in gone and known.entries}
+        splits = {name: known for name, known in kept.items() if head.is_known(name)}
         splits |= {split.name: self._index(planned, split) for split in planned.splits}
         extra = sorted({name for known in splits.values() for name in known.extra})
         return cards.dataset_card(
