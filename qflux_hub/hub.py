@@ -17,7 +17,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -375,14 +375,15 @@ class Hub:
                 token_refresh_headers=headers,
                 custom_headers={key: value for key, value in headers.items() if key.lower() != "authorization"},
             )
-            try:
-                stream = commit.start_upload_stream(name=name, sha256=hf_xet.COMPUTE_SHA256)
-                write(stream)
+            stream = commit.start_upload_stream(name=name, sha256=hf_xet.COMPUTE_SHA256)
+        try:
+            write(Stream(stream, lambda: self._translated(repo_id, revision)))
+            with self._translated(repo_id, revision):
                 uploaded = stream.finish()
                 report = commit.wait_to_finish()
-            except BaseException:
-                commit.abort()
-                raise
+        except BaseException:
+            commit.abort()
+            raise
         facts = uploaded.xet_info
         return Sent(facts.sha256, facts.file_size, report.dedup_metrics.total_bytes_uploaded)
 
@@ -508,10 +509,16 @@ class Hub:
 
 
 class Stream:
-    """What ``Hub.send`` hands to its writer: ``hf_xet``'s stream, for the type checker."""
+    """What ``Hub.send`` hands to its writer: ``hf_xet``'s stream, whose errors are told from the writer's own."""
 
-    def write(self, data: bytes, /) -> object:
+    def __init__(self, stream: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._stream = stream
+        self._translated = translated
+
+    def write(self, data: bytes, /) -> None:
         """Take the next bytes; blocks while too many are under way."""
+        with self._translated():
+            self._stream.write(data)
 
 
 def _may_write(fine_grained: Mapping[str, Any], repo_id: str) -> bool:

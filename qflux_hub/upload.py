@@ -21,6 +21,7 @@ from typing import Any, Unpack
 from qflux_hub import __version__, cards, codes, index, pack, plan, remote
 from qflux_hub.errors import (
     ConflictError,
+    DataError,
     HubError,
     RefusedError,
     UsageError,
@@ -202,7 +203,7 @@ class _Upload:
             if all(operation.action == "keep" for operation in operations):
                 self._tag(hub, head.commit)
                 return self._report(hub, scan, head, planned, operations, None)
-            self._send_shards(hub, planned)
+            self._send_shards(hub, scan, planned)
             adds = self._additions(hub, planned, head)
             try:
                 commit = self._commit(hub, planned, adds, head)
@@ -276,8 +277,11 @@ class _Upload:
         if self.options.tag and commit:
             hub.create_tag(self.repo_id, self.options.tag, commit)
 
-    def _send_shards(self, hub: Hub, planned: Plan) -> None:
-        """Pack and send every shard that is not on the Hub, ``workers`` at a time."""
+    def _send_shards(self, hub: Hub, scan: Scan, planned: Plan) -> None:
+        """Pack and send every shard that is not on the Hub, ``workers`` at a time.
+
+        Raises DataError, with all findings, when a file is not the one any more that was checked.
+        """
         missing = [shard for shard in planned.to_write if shard.digest not in self.done]
         total = sum(blob.size for shard in missing for sample in shard.samples for _, blob in sample.media())
         with (
@@ -292,8 +296,11 @@ class _Upload:
                     self.done[digest] = record, rows
                     self.moved["packed"] += record.size
                     self.moved["sent"] += new_bytes
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, DataError) and isinstance(error.report, Finding):
+                    scan.findings.append(error.report)
+                    error.report = scan
                 raise
         self.moved["read"] += total
 
@@ -431,7 +438,13 @@ def send_shard(
 ) -> tuple[str, ShardRecord, tuple[Entry, ...], int]:
     """Pack one shard into its upload: (digest, record, rows with places, new bytes). Safe to repeat."""
     packed: list[pack.Packed] = []
-    sent = send(shard.path, lambda sink: packed.append(pack.pack(shard.samples, extra, sink, advance)))
+    try:
+        sent = send(shard.path, lambda sink: packed.append(pack.pack(shard.samples, extra, sink, advance)))
+    except OSError as error:
+        where = str(error.filename or shard.path)
+        finding = codes.CHANGED_FILE(where, f"{where} changed while it was uploaded: {error.strerror or error}.")
+        hint = "Run the same command again; nothing was published."
+        raise DataError(finding.message, hint=hint, report=finding) from error
     if sent.size != packed[0].size:
         raise VerificationError(f"{shard.path}: {packed[0].size:,} bytes were written, {sent.size:,} arrived.")
     places = zip(shard.entries, packed[0].offsets, strict=True)
