@@ -17,7 +17,7 @@ from qflux_hub import upload_editing_dataset_from_csv as upload_csv
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.report import UploadReport
 from tests.builders import lay, lay_split, picture, table, write
-from tests.jobtools import api, commits, fetch, files, prompts, push, put, put_raw, rows, shards, writes
+from tests.jobtools import api, commits, fetch, files, forget, prompts, push, put, put_raw, rows, shards, writes
 
 Log = list[RequestLog]
 COLUMNS = ["id", "control_images", "control_mask", "target_image", "prompt"]
@@ -161,7 +161,7 @@ def test_what_is_there_already_under_another_name_is_not_sent_again(from_csv: Up
 def test_an_unchanged_dataset_makes_no_commit_and_no_write_request(
     hub: LocalHub, hub_log: Log, data: Path, first: UploadReport
 ) -> None:
-    hub_log.clear()
+    forget(hub_log)
     again = upload_dataset(data / "photo_edits", "me/photos", hub=hub)
     assert writes(hub_log) == []
     assert len(hub_log) <= 9
@@ -175,7 +175,7 @@ def test_an_unchanged_dataset_makes_no_commit_and_no_write_request(
 def test_a_dry_run_of_a_first_upload_changes_nothing_and_plans_what_is_done(
     hub: LocalHub, hub_log: Log, data: Path, first: UploadReport, repo: str
 ) -> None:
-    hub_log.clear()
+    forget(hub_log)
     planned = upload_dataset(data / "photo_edits", repo, dry_run=True, hub=hub)
     assert writes(hub_log) == []
     assert not api(hub).repo_exists(repo, repo_type="dataset")
@@ -263,7 +263,7 @@ def test_a_small_edit_rewrites_and_sends_only_the_shard_concerned(
     assert 6 <= len(before) <= 14
     assert made.bytes["source"] > 800_000
     write(root / "train/training_images/s020.txt", "Another prompt.")
-    hub_log.clear()
+    forget(hub_log)
     done = upload_dataset(root, repo, hub=hub)  # the size of shards is kept without being asked for
     after = shards(hub, repo)
     assert before.keys() == after.keys()
