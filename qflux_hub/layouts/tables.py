@@ -392,7 +392,8 @@ def _ids(rows: Sequence[_Row], path: str, split: str, found: Found) -> list[str]
 class _Files:
     """Looks up the files that a table names, in the tree's listing, and finds what is wrong with them.
 
-    ``listed`` has every path that some row names, so that such a file is never taken for another row's mask.
+    ``listed`` has every path that some row names, without its extension, so that such a file is never taken for another
+    row's mask.
     """
 
     tree: Tree
@@ -419,8 +420,8 @@ class _Files:
         if way_out := _OUTSIDE.match(path):  # asked last: the listing has no file outside, but may have `a:b.png`
             why = "leads out of" if way_out["up"] else "is absolute; paths are relative to"
             message = f"{place}: {path} {why} the dataset's folder."
-            fix = "copy the file in, and write its path from there"
-            self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix=fix, sample=key))
+            advice = "copy the file in, and write its path from there"
+            self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix=advice, sample=key))
             return None
         message, fix = self._why_missing(path, folder, name, candidates)
         self.found(codes.MISSING_FILE(self.table, f"{place}: {message}", line=row.line, fix=fix, sample=key))
