@@ -66,14 +66,29 @@ def _shaped(tree: Tree) -> list[str]:
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    if CONTROL_FOLDER in tree.files or TARGET_FOLDER in tree.files:
-        return f"{CONTROL_FOLDER}/ lies at the top; the folder above is the dataset, and this one a split such as train"
-    lookalikes = sorted({folder for folder in tree.files if fold(folder.rsplit("/", 1)[-1]) in _FOLDED})
-    seen = f" (did you mean {lookalikes[0]}/?)" if lookalikes else ""
-    return f"no train/ or test/ that holds {CONTROL_FOLDER}/ and {TARGET_FOLDER}/{seen}"
+    for name in (CONTROL_FOLDER, TARGET_FOLDER):
+        if name in tree.files:
+            return f"{name}/ lies at the top; the folder above is the dataset, and this one a split such as train"
+    if shaped := _shaped(tree):
+        return f"{shaped[0]!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+    wanted = f"no train/ or test/ that holds {CONTROL_FOLDER}/ and {TARGET_FOLDER}/"
+    for folder in sorted(tree.files):
+        above, _, last = folder.rpartition("/")
+        if right := _LOOKALIKES.get(_loose(last)):
+            deeper = last == right and "/" in above
+            return (
+                f"{wanted}; {above.rpartition('/')[0]}/ has them"
+                if deeper
+                else f"{wanted}; {folder}/ is nearly {right}/"
+            )
+    return wanted
 
 
-_FOLDED = {fold(CONTROL_FOLDER), fold(TARGET_FOLDER)}
+def _loose(name: str) -> str:
+    return fold(name).rstrip("s")
+
+
+_LOOKALIKES = {_loose(name): name for name in (CONTROL_FOLDER, TARGET_FOLDER)}
 
 
 class _Names(dict[str, str]):

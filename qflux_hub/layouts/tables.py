@@ -18,6 +18,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from qflux_hub import codes
@@ -112,14 +113,13 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     names = []
     for split, (name, *others) in _tables(tree).items():
         try:
-            start = tree.read(name)[:65536].decode("utf-8-sig", "replace")
+            shaped = _is_shaped(tree, name)
         except OSError as error:
             if split in _NAMED_SPLITS:
                 names.append(split)  # reading it will find the same
             else:
                 found(unreadable(error))
             continue
-        shaped = bool(_control_numbers(_split_header(start, {})[1]))
         if shaped and not is_split_name(split):
             message = f"{name} has the shape of a split, but {split!r} is not a legal split name; it is left aside."
             found(codes.BAD_SPLIT_NAME(name, message, fix="rename it, with letters, digits and underscores"))
@@ -135,10 +135,22 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    tables = [name for names in _tables(tree).values() for name in names]
-    if not tables:
-        return "no train.csv or test.csv at the top"
-    return f"{', '.join(tables)}: no control column (control, path_control, control_1, …)"
+    tables = _tables(tree)
+    for split, (name, *_) in tables.items():
+        with suppress(OSError):
+            if _is_shaped(tree, name):
+                return f"{split!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+    if tables:
+        names = ", ".join(name for names in tables.values() for name in names)
+        return f"{names}: no control column (control, path_control, control_1, …)"
+    deeper = [folder for folder, names in tree.files.items() if any(f"{split}.csv" in names for split in _NAMED_SPLITS)]
+    return "no train.csv or test.csv at the top" + (f"; {deeper[0]}/ has them" if deeper else "")
+
+
+def _is_shaped(tree: Tree, name: str) -> bool:
+    """Has a control column."""
+    start = tree.read(name)[:65536].decode("utf-8-sig", "replace")
+    return bool(_control_numbers(_split_header(start, {})[1]))
 
 
 def _tables(tree: Tree) -> dict[str, list[str]]:
