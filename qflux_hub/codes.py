@@ -140,6 +140,13 @@ UNUSED_FILE = _code(
     """It is neither an image nor a prompt, or lies where none is expected. It is left aside. One finding stands for all
     files of a folder.""",
 )
+JUNK = _code(
+    "junk",
+    "note",
+    "Systems left their litter in a folder.",
+    """AppleDouble files (`._*`), .DS_Store and Thumbs.db are written by file managers. They are never part of the
+    dataset; other tools trip over `._cat.txt`. One finding stands for all files of a folder.""",
+)
 UNDECODABLE_NAME = _code(
     "undecodable-name",
     "error",
@@ -196,6 +203,12 @@ PROMPT_BOM = _code(
     "A prompt starts with a byte order mark.",
     """The mark is not part of the prompt that is uploaded; other tools may train on it.""",
 )
+PROMPT_LINE_ENDS = _code(
+    "prompt-line-ends",
+    "note",
+    "A prompt has the line ends of Windows or of old Macs.",
+    """CRLF and CR become LF in the prompt that is uploaded; other tools may train on the carriage returns.""",
+)
 
 # --- tables -----------------------------------------------------------------------------------------------------
 
@@ -204,6 +217,12 @@ UNDECODABLE_TABLE = _code(
     "error",
     "A CSV is not UTF-8 text, or not CSV.",
     """The message says at which byte or line. Spreadsheets export UTF-8 under the name `CSV UTF-8`.""",
+)
+TABLE_BOM = _code(
+    "table-bom",
+    "note",
+    "A CSV starts with a byte order mark.",
+    """It is set aside. Other tools may take it for a part of the first column's name.""",
 )
 MISSING_COLUMN = _code(
     "missing-column",

@@ -27,6 +27,7 @@ _FIRST = ("train", "test")
 _MEANT = re.compile(r"(?P<base>.+?)[\W_]*(?:mask|control[\W_]*(?P<number>[1-9][0-9]*))", re.DOTALL | re.IGNORECASE)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _LITTER = ("thumbs.db", "desktop.ini")
+_JUNK = (".ds_store", "thumbs.db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
+def is_junk(name: str) -> bool:
+    """Litter that nobody made and nobody misses: AppleDouble (``._*``), .DS_Store, Thumbs.db."""
+    return name.startswith("._") or name.lower() in _JUNK
+
+
 def parse(stem: str, bases: Collection[str]) -> Part:
     """What ``stem`` is, given the bases of all samples of the split (a set, for speed)."""
     known = stem in bases
@@ -80,6 +86,12 @@ def parse(stem: str, bases: Collection[str]) -> Part:
     if legacy and legacy["base"] in bases:
         return Part(legacy["base"], "legacy", int(legacy["number"]))
     return Part(stem, "other")
+
+
+def legacy(stem: str) -> Part | None:
+    """The sample and number that a stem of the old form ``<base>_N`` speaks of."""
+    old = _LEGACY.fullmatch(stem)
+    return Part(old["base"], "legacy", int(old["number"])) if old else None
 
 
 def to_parse(stems: Iterable[str], bases: Collection[str]) -> list[str]:
@@ -139,6 +151,11 @@ def fold(name: str) -> str:
 def split_rank(name: str) -> tuple[int, str]:
     """Orders splits as people list them: train, test, then the others by name."""
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
+
+
+def on_disk(name: str) -> str:
+    """A key that names share when some disk takes them for one: case and Unicode form set aside."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_split_name(name: str) -> bool:

@@ -30,18 +30,27 @@ def decode_prompt(data: bytes, path: str, sample: tuple[str, str], found: Found)
         message = f"{path} starts with a byte order mark; it is not part of the prompt."
         found(codes.PROMPT_BOM(path, message, fix="save it as UTF-8 without BOM", sample=sample))
         text = text[1:]
+    if "\r" in text:
+        whose = "Windows (CRLF)" if "\r\n" in text else "old Macs (CR)"
+        message = f"{path} has the line ends of {whose}; they are uploaded as LF."
+        found(codes.PROMPT_LINE_ENDS(path, message, fix="save it with LF", sample=sample))
     return clean_prompt(text)
 
 
 def decode_table(data: bytes, path: str, found: Found) -> str | None:
     """The text in the bytes of the table at ``path``; None, and ``found``, when it is not UTF-8."""
     try:
-        return _decoded(data).removeprefix(_BOM)
+        text = _decoded(data)
     except UnicodeDecodeError as error:
         line, why = _explained(error)
         message = f"{path}, line {line}: not UTF-8 text, {why}."
         found(codes.UNDECODABLE_TABLE(path, message, line=line, fix="save it as UTF-8"))
         return None
+    if text.startswith(_BOM):
+        message = f"{path} starts with a byte order mark; it is set aside."
+        found(codes.TABLE_BOM(path, message, fix="save it as UTF-8 without BOM"))
+        text = text[1:]
+    return text
 
 
 def _decoded(data: bytes) -> str:

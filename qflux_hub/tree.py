@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from qflux_hub import codes
 from qflux_hub.errors import LayoutError
-from qflux_hub.naming import is_litter
+from qflux_hub.naming import is_junk, is_litter
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Stamp
 
@@ -84,6 +84,8 @@ class FolderTree:
     Links that end outside of ``root`` are left out with a finding, unless ``follow_links``; so are names that are not
     UTF-8. Dot files and systems' litter (AppleDouble, Thumbs.db) are not listed. Raises NotFoundError when there is no
     such folder.
+
+    ``junk`` has the paths of the litter that may go; ``links`` those of the links that are followed, to where they end.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, follow_links: bool = False) -> None:
@@ -94,6 +96,8 @@ class FolderTree:
         if not self.root.is_dir():
             raise LayoutError(f"{self.name!r} is a file.", hint="Give the folder that holds the dataset.")
         self.findings: list[Finding] = []
+        self.junk: list[str] = []
+        self.links: dict[str, str] = {}
         self._opener = FolderOpener(os.fspath(self.root))
         self._real_root = os.path.realpath(self.root)
         self._follow_links = follow_links
@@ -121,11 +125,16 @@ class FolderTree:
         """The files of one folder, and the folders in it."""
         names: list[str] = []
         folders: list[_Waiting] = []
+        junk: list[str] = []
         above = folder.above | {folder.real}
         with os.scandir(f"{self._opener.root}/{folder.path}") as entries:
             for entry in entries:
                 name = entry.name
-                if is_litter(name) or not (name.isascii() or self._is_decodable(f"{folder.path}/{name}".lstrip("/"))):
+                if is_litter(name):
+                    if is_junk(name) and name == _shown(name) and entry.is_file(follow_symlinks=False):
+                        junk.append(f"{folder.path}/{name}".lstrip("/"))
+                    continue
+                if not (name.isascii() or self._is_decodable(f"{folder.path}/{name}".lstrip("/"))):
                     continue
                 if entry.is_file(follow_symlinks=False):
                     names.append(name)
@@ -135,11 +144,21 @@ class FolderTree:
                     target = os.path.realpath(entry.path)
                     if target in above or not self._may_follow(path, target):
                         continue
+                    self.links[path] = target
                 if entry.is_dir():
                     folders.append(_Waiting(path, target, above))
                 elif entry.is_file():
                     names.append(name)
+        if junk:
+            self._report_junk(sorted(junk))
         return names, folders
+
+    def _report_junk(self, paths: list[str]) -> None:
+        """One finding for what systems left in a folder."""
+        self.junk += paths
+        more = f" and {len(paths) - 1:,} more files are" if len(paths) > 1 else " is"
+        message = f"{paths[0]}{more} litter that a system left behind."
+        self.findings.append(codes.JUNK(paths[0], message, fix="delete it"))
 
     def _is_decodable(self, path: str) -> bool:
         try:

@@ -11,9 +11,12 @@ from qflux_hub.naming import (
     control_stem,
     fold,
     is_image_name,
+    is_junk,
     is_litter,
     is_split_name,
+    legacy,
     mask_stem,
+    on_disk,
     parse,
     prefer,
     split_extension,
@@ -165,3 +168,21 @@ def test_split_names_are_words_joined_by_dots():
     assert all(map(is_split_name, ["train", "test", "Validation", "v1.2", "a_b", "0"]))
     illegal = ["my-split", "a b", "", ".a", "a.", "a..b", "caf\u00e9", "a\n", "a/b", "all"]
     assert not any(map(is_split_name, illegal))
+
+
+def test_junk_is_litter_that_nobody_made():
+    junk = ["._x.txt", "._", ".DS_Store", "Thumbs.db", "thumbs.DB"]
+    assert all(map(is_junk, junk))
+    assert all(map(is_litter, junk))
+    assert not any(map(is_junk, ["desktop.ini", ".hidden.png", ".git", ".gitignore", "x._y"]))
+
+
+def test_names_that_some_disk_takes_for_one_share_a_key():
+    assert on_disk("STRASSE.PNG") == on_disk("straße.png")
+    assert on_disk("É.png") == on_disk("e\u0301.PNG")
+    assert on_disk("a b.png") != on_disk("ab.png")
+
+
+def test_an_old_name_speaks_of_a_sample_and_a_number():
+    assert legacy("cat_dog_2") == Part("cat_dog", "legacy", 2)
+    assert legacy("cat") is None

@@ -57,7 +57,11 @@ def test_a_blob_of_a_file_that_is_gone_is_not_found(tmp_path):
 def test_the_litter_of_systems_is_not_listed(tmp_path):
     write(tmp_path / "train/._x.txt", b"\x00\x05\x16\x07\x00")
     lay(tmp_path, "train/x.txt", "train/.DS_Store", "train/Thumbs.db", ".git/config", "desktop.ini")
-    assert FolderTree(tmp_path).files == {"train": ["x.txt"]}
+    tree = FolderTree(tmp_path)
+    assert tree.files == {"train": ["x.txt"]}
+    assert sorted(tree.junk) == ["train/.DS_Store", "train/._x.txt", "train/Thumbs.db"]
+    (finding,) = tree.findings  # one for the folder
+    assert (finding.code, finding.where, finding.severity) == ("junk", "train/.DS_Store", "note")
 
 
 def test_what_is_not_a_folder_is_said(tmp_path):
@@ -75,6 +79,13 @@ def test_what_is_not_a_folder_is_said(tmp_path):
 @pytest.fixture
 def outside(tmp_path_factory):
     return lay(tmp_path_factory.mktemp("outside"), "secret.txt", "private/key.txt")
+
+
+def test_links_that_are_followed_are_told_with_their_ends(tmp_path):
+    lay(tmp_path, "train/a.txt")
+    (tmp_path / "b.txt").symlink_to("train/a.txt")
+    (tmp_path / "test").symlink_to("train")
+    assert FolderTree(tmp_path).links == {"b.txt": str(tmp_path / "train/a.txt"), "test": str(tmp_path / "train")}
 
 
 def test_links_out_of_the_root_are_left_out_and_reported(tmp_path, outside):
