@@ -6,6 +6,7 @@ is another process.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -80,6 +81,32 @@ def ask(url: str, method: str = "GET", *, token: str = "", body: bytes | None = 
         return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
     finally:
         connection.close()
+
+
+def commit_lines(*operations: dict[str, Any], **header: str) -> bytes:
+    """The body of a commit request."""
+    lines = [{"key": "header", "value": {"summary": "m", **header}}, *operations]
+    return b"\n".join(json.dumps(line).encode() for line in lines)
+
+
+def lfs_batch(hub: LocalHub, repo: str, content: bytes) -> tuple[str, dict[str, Any]]:
+    """Announce content as an LFS object of a repo (``datasets/me/ds``): its SHA-256, and what the hub answers."""
+    digest = hashlib.sha256(content).hexdigest()
+    body = json.dumps({"operation": "upload", "objects": [{"oid": digest, "size": len(content)}]}).encode()
+    answer = ask(f"{hub.url}/{repo}.git/info/lfs/objects/batch", "POST", token=hub.token, body=body)
+    return digest, answer.json["objects"][0]
+
+
+def send_lfs(hub: LocalHub, repo: str, content: bytes, path: str) -> str:
+    """Upload content as an LFS object and commit it; its SHA-256."""
+    digest, item = lfs_batch(hub, repo, content)
+    if "actions" in item:
+        assert ask(item["actions"]["upload"]["href"], "PUT", body=content).status == 200
+        assert ask(item["actions"]["verify"]["href"], "POST", body=b"{}").status == 200
+    value = {"path": path, "algo": "sha256", "oid": digest, "size": len(content)}
+    body = commit_lines({"key": "lfsFile", "value": value})
+    assert ask(f"{hub.url}/api/{repo}/commit/main", "POST", token=hub.token, body=body).status == 200
+    return digest
 
 
 def environment(hub: LocalHub, home: Path, *, token: str = "", xet: bool = True) -> dict[str, str]:

@@ -10,7 +10,6 @@ Any number of processes may open one directory at once; each serves it on its ow
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import threading
@@ -19,16 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-import platformdirs
-
 from qflux_hub.errors import RefusedError, UsageError
 from qflux_hub.localhub.accounts import Role
 from qflux_hub.localhub.app import App, RequestLog
+from qflux_hub.localhub.collect import GcReport, gc
 from qflux_hub.localhub.files import write_whole
+from qflux_hub.localhub.fsck import Damage, FsckReport, fsck
 from qflux_hub.localhub.server import Server, bind
-from qflux_hub.localhub.services import Services
+from qflux_hub.localhub.services import Services, default_dir
 
-__all__ = ["LocalHub", "RequestLog"]
+__all__ = ["Damage", "FsckReport", "GcReport", "LocalHub", "RequestLog", "default_dir", "fsck", "gc"]
 
 USER = "me"
 WORKERS = 8
@@ -161,8 +160,3 @@ class LocalHub:
             db.execute("UPDATE setting SET value = ? WHERE key = 'port' AND value = '0'",
                        (str(sockets[0].getsockname()[1]),))  # fmt: skip
         return sockets
-
-
-def default_dir() -> Path:
-    """Where a hub lives that was not given a directory."""
-    return Path(os.environ.get("QFLUX_HUB_DIR") or platformdirs.user_data_path("qflux") / "hub")

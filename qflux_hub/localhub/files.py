@@ -37,7 +37,7 @@ class Sealed:
 
 
 class Incoming:
-    """A file being written beside its place; closing it without :meth:`seal` leaves nothing."""
+    """A file being written beside its place; what was not published by the time it is closed leaves nothing."""
 
     def __init__(self, path: Path, *, adopt: bool = False) -> None:
         self.path = path
@@ -45,15 +45,13 @@ class Incoming:
         self._file: BinaryIO = path.open("rb" if adopt else "xb", buffering=0)
         self._rest = bytearray()
         self._sums = bytearray()
-        self._sealed = False
 
     def __enter__(self) -> Incoming:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        if not self._sealed:
-            self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
@@ -90,7 +88,6 @@ class Incoming:
         if self._rest:
             self._sums += checksum(self._rest)
         os.fsync(self._file.fileno())
-        self._sealed = True
         return Sealed(self.path, self.size, bytes(self._sums))
 
 
@@ -126,7 +123,6 @@ class ContentFiles:
         """
         known = db.execute("SELECT 1 FROM content WHERE name = ?", (name,)).fetchone()
         if known and self.is_sound(name):
-            sealed.path.unlink()
             return False
         place = self.path(name)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+import platformdirs
 from starlette.responses import Response
 
+from qflux_hub.errors import NotFoundError
 from qflux_hub.localhub.accounts import Accounts, Signer
 from qflux_hub.localhub.commits import Committer
 from qflux_hub.localhub.db import Database
@@ -22,6 +25,21 @@ from qflux_hub.localhub.store import Repo, Store
 from qflux_hub.localhub.trees import Trees
 from qflux_hub.localhub.xet import XetStore
 
+DATABASE = "hub.sqlite"
+
+
+def default_dir() -> Path:
+    """Where a hub lives that was not given a directory: ``QFLUX_HUB_DIR``, else the platform's user data directory."""
+    return Path(os.environ.get("QFLUX_HUB_DIR") or platformdirs.user_data_path("qflux") / "hub")
+
+
+def open_existing(directory: str | Path | None) -> Services:
+    """Open a directory that a hub was served from before; NotFoundError when there was none."""
+    place = Path(directory) if directory is not None else default_dir()
+    if not (place / DATABASE).is_file():
+        raise NotFoundError(f"{place} is not the directory of a hub", hint="`qflux hub --dir DIR` makes one.")
+    return Services(place)
+
 
 class Services:
     """One open hub directory. Any number of processes may have it open at once."""
@@ -29,7 +47,7 @@ class Services:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory = directory
-        self.db = Database(directory / "hub.sqlite")
+        self.db = Database(directory / DATABASE)
         self.files = ContentFiles(directory, self.db)
         self.accounts = Accounts(self.db)
         self.signer = Signer(bytes.fromhex(self.setting("secret", secrets.token_hex(32))))

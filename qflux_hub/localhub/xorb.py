@@ -154,7 +154,7 @@ def decode_chunk(chunk: memoryview) -> bytes | memoryview:
     if scheme == 0:
         raw = body
     elif scheme in (1, 2):
-        raw = _decompress(body)
+        raw = _decompress(body, raw_length)
         if scheme == 2:
             raw = _ungroup(raw)
     else:
@@ -186,10 +186,11 @@ def decode(stored: memoryview) -> Iterator[bytes | memoryview]:
         position = end
 
 
-def _decompress(body: memoryview) -> bytes:
+def _decompress(body: memoryview, raw_length: int) -> bytes:
+    # One byte more than announced is enough to see a lie; a small body may unpack to gigabytes.
     try:
-        return bytes(lz4.frame.decompress(body))
-    except RuntimeError as error:
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(body, max_length=raw_length + 1))
+    except (RuntimeError, EOFError) as error:
         raise XorbError(f"a chunk does not decompress: {error}") from error
 
 
