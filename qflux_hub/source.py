@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, TypeVar, Unpack
 
@@ -281,13 +282,28 @@ def _users(scan: Scan) -> dict[str, list[tuple[str, str]]]:
     return users
 
 
+@contextmanager
+def threads_left_at_once(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool that is waited for when all goes well, and left as it is when something is raised, Ctrl-C for example.
+
+    Its own context would wait for every job under way: for a shard on a slow network, minutes.
+    """
+    pool = ThreadPoolExecutor(max_workers=count)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
 def _map(job: Callable[[Blob], T], blobs: Iterable[Blob]) -> Iterator[T]:
     """Results in order, from threads: hashing and decoding release the interpreter, and disks like company.
 
     A few jobs are under way at a time, so that neither memory nor an interruption waits for all of them.
     """
     threads = min(8, (os.cpu_count() or 1) + 1)
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with threads_left_at_once(threads) as pool:
         waiting: deque[Future[T]] = deque()
         for blob in blobs:
             waiting.append(pool.submit(job, blob))

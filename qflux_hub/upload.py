@@ -10,10 +10,11 @@ someone else was faster, the plan is made anew.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
@@ -45,6 +46,7 @@ from qflux_hub.source import (
     look_at_images,
     read_source,
     stop_at_errors,
+    threads_left_at_once,
 )
 from qflux_hub.state import Memory, remember
 
@@ -284,12 +286,16 @@ class _Upload:
         """
         missing = [shard for shard in planned.to_write if shard.digest not in self.done]
         total = sum(blob.size for shard in missing for sample in shard.samples for _, blob in sample.media())
-        with (
-            self.progress.task("Sending", total) as task,
-            ThreadPoolExecutor(max_workers=self.options.workers) as pool,
-        ):
+        with self.progress.task("Sending", total) as task, threads_left_at_once(self.options.workers) as pool:
+            given_up = threading.Event()
+
+            def advance(amount: int) -> None:
+                if given_up.is_set():
+                    raise CancelledError
+                task.advance(amount)
+
             send = self._sender(hub)
-            under_way = [pool.submit(send_shard, send, shard, planned.extra, task.advance) for shard in missing]
+            under_way = [pool.submit(send_shard, send, shard, planned.extra, advance) for shard in missing]
             try:
                 for sent in as_completed(under_way):
                     digest, record, rows, new_bytes = sent.result()
@@ -297,7 +303,7 @@ class _Upload:
                     self.moved["packed"] += record.size
                     self.moved["sent"] += new_bytes
             except BaseException as error:
-                pool.shutdown(wait=False, cancel_futures=True)
+                given_up.set()
                 if isinstance(error, DataError) and isinstance(error.report, Finding):
                     scan.findings.append(error.report)
                     error.report = scan
@@ -370,7 +376,7 @@ class _Upload:
             state = None if self.options.create_pr else hub.state(self.repo_id, self.options.revision)
             if state is None or state.commit == head.commit or _differences(state, adds, deletions):
                 raise
-            return Commit(state.commit, hub.url(self.repo_id))
+            return Commit(state.commit, f"{hub.url(self.repo_id)}/commit/{state.commit}")
 
     def _after_conflict(self, hub: Hub, scan: Scan, head: Head) -> Head:
         """The new head, to plan on again. Raises ConflictError when the splits to upload changed in it."""

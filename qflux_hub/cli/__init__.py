@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # Whoever read our output has had enough. Python would complain again while it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if code == INTERRUPTED:
+        sys.stderr.flush()
+        os._exit(code)  # an orderly end would wait for the threads that are still reading or sending
     sys.exit(code)
 
 
@@ -38,6 +41,8 @@ def run(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     try:
         result = command.main(args=list(arguments), prog_name="qflux", standalone_mode=False)
+        if result == INTERRUPTED:  # Typer turns a KeyboardInterrupt into this
+            return console.interrupted(INTERRUPTED)
         return result if isinstance(result, int) else 0
     except typer.TyperException as wrong:
         context = getattr(wrong, "ctx", None)
@@ -46,9 +51,7 @@ def run(arguments: Sequence[str]) -> int:
             return UsageError.code
         hint = f"`{context.command_path} --help` lists what it takes." if context else ""
         return console.fail(UsageError(wrong.format_message(), hint=hint))
-    except typer.Abort:
-        return console.interrupted(INTERRUPTED)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         return console.interrupted(INTERRUPTED)
     except BrokenPipeError:
         return 0
