@@ -163,14 +163,14 @@ class Answer:
     body: bytes
 
 
-Before = Callable[[str, str], None]
+Before = Callable[[str, str], Answer | None]
 After = Callable[[str, str, Answer], Answer | None]
 
 
 @dataclass(slots=True)
 class Network:
-    """A way to a hub. ``before(method, path)`` runs before a request is passed on; ``after(method, path, answer)``
-    gives the answer to pass back, or None to cut the connection instead.
+    """A way to a hub. ``before(method, path)`` runs before a request is passed on, and may answer in the hub's place;
+    ``after(method, path, answer)`` gives the answer to pass back, or None to cut the connection instead.
     """
 
     url: str = ""
@@ -193,19 +193,7 @@ def network(hub: LocalHub, *, before: Before | None = None, after: After | None 
         def pass_on(self) -> None:
             body = self._body()
             way.seen.append(f"{self.command} {self.path}")
-            way.before(self.command, self.path)
-            there = http.client.HTTPConnection(target.hostname or "", target.port, timeout=30)
-            try:
-                there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    if name.lower() not in ("transfer-encoding", "content-length", "connection"):
-                        there.putheader(name, value)
-                there.putheader("content-length", str(len(body)))
-                there.endheaders(body)
-                response = there.getresponse()
-                answer = Answer(response.status, response.getheaders(), response.read())
-            finally:
-                there.close()
+            answer = way.before(self.command, self.path) or self._answer(body)
             final = way.after(self.command, self.path, answer)
             if final is None:
                 self.close_connection = True
@@ -221,6 +209,20 @@ def network(hub: LocalHub, *, before: Before | None = None, after: After | None 
             self.wfile.write(final.body)
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = pass_on  # noqa: N815 - what the server calls
+
+        def _answer(self, body: bytes) -> Answer:
+            there = http.client.HTTPConnection(target.hostname or "", target.port, timeout=30)
+            try:
+                there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    if name.lower() not in ("transfer-encoding", "content-length", "connection"):
+                        there.putheader(name, value)
+                there.putheader("content-length", str(len(body)))
+                there.endheaders(body)
+                response = there.getresponse()
+                return Answer(response.status, response.getheaders(), response.read())
+            finally:
+                there.close()
 
         def _body(self) -> bytes:
             if self.headers.get("transfer-encoding", "").lower() != "chunked":
