@@ -6,8 +6,8 @@ the first chunk of a file is what the Hub always deduplicates globally; page ind
 reader fetches single images; no statistics of blobs, no content-defined chunking (it moves pages that would stay).
 Metadata columns are Snappy. Row groups are cut like shards, at 32 to 96 MB: they are what a streaming reader holds.
 
-Image bytes go from the file into the Arrow buffer that is written; nothing else copies them. Peak memory is about
-two row groups. The same samples give the same bytes with the same pyarrow.
+Image bytes go from the file into the Arrow buffer that is written. Peak memory is the largest row group and a few
+images. The same samples give the same bytes with the same pyarrow.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from itertools import accumulate
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qflux_hub import codes
+from qflux_hub import arrays, codes
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.pages import Page, pages
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
@@ -105,6 +104,9 @@ def pack(
     plan = schema(extra)
     text = ["prompt", "id", *extra]
     uncompressed = {leaf: "none" for name in _LEAVES.values() for leaf in (name, name.removesuffix("bytes") + "path")}
+    rows = cut([sample.id for sample in samples], [encoded_size(sample) for sample in samples], ROW_GROUP)
+    groups = [samples[piece.start : piece.stop] for piece in rows]
+    room = _Room(max(sum(blob.size for sample in group for _, blob in sample.media()) for group in groups))
     with pq.ParquetWriter(
         out,
         plan,
@@ -115,34 +117,35 @@ def pack(
         data_page_size=4096,
         write_page_index=True,
     ) as writer:
-        for rows in cut([sample.id for sample in samples], [encoded_size(s) for s in samples], ROW_GROUP):
-            group = samples[rows.start : rows.stop]
-            writer.write_table(_table(group, extra, plan, advance), row_group_size=len(group))
-            counting.forget()  # so that what is kept in the end is the page index and the footer
+        for group in groups:
+            writer.write_table(_table(group, extra, plan, room, advance), row_group_size=len(group))
+            room.clear()
+        counting.keep()  # what comes now is the page index and the footer
     return Packed(counting.size, tuple(_offsets(samples, pages(counting.tail(), counting.size))))
 
 
 class _CountingSink:
-    """Passes bytes on, counts them, and remembers those written since ``forget``; as a file for pyarrow."""
+    """Passes bytes on, counts them, and remembers those written after ``keep``; as a file for pyarrow."""
 
     closed = False
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._kept: list[bytes] = []
+        self._tail: list[bytes] | None = None
         self.size = 0
 
     def write(self, data: bytes) -> int:
         self._sink.write(data)
-        self._kept.append(data)
+        if self._tail is not None:
+            self._tail.append(data)
         self.size += len(data)
         return len(data)
 
-    def forget(self) -> None:
-        self._kept.clear()
+    def keep(self) -> None:
+        self._tail = []
 
     def tail(self) -> bytes:
-        return b"".join(self._kept)
+        return b"".join(self._tail or ())
 
     def tell(self) -> int:
         return self.size
@@ -152,41 +155,55 @@ class _CountingSink:
     def close(self) -> None: ...
 
 
+class _Room:
+    """Memory for the images of one row group, used again for the next.
+
+    Groups that are allocated one by one stay with the allocator when they are freed, and a shard then holds several of
+    them (measured: 340 MB instead of 250). The system's allocator gives the memory back at the end.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._buffer = pa.allocate_buffer(size, pa.system_memory_pool())
+        self._used = 0
+
+    def take(self, size: int) -> tuple[pa.Buffer, memoryview]:
+        """The next ``size`` bytes, to be given to Arrow and to be written to."""
+        start, self._used = self._used, self._used + size
+        return self._buffer.slice(start, size), memoryview(self._buffer)[start : self._used]
+
+    def clear(self) -> None:
+        """Start over. What was taken must not be used any more."""
+        self._used = 0
+
+
 def _table(
-    samples: Sequence[Sample], extra: Sequence[str], plan: pa.Schema, advance: Callable[[int], None]
+    samples: Sequence[Sample], extra: Sequence[str], plan: pa.Schema, room: _Room, advance: Callable[[int], None]
 ) -> pa.Table:
-    """One row group in memory."""
-    controls = [len(sample.controls) for sample in samples]
+    """One row group in memory, its images in ``room``."""
+    controls = [control for sample in samples for control in sample.controls]
     made = {
-        TARGET: _images([sample.target for sample in samples], advance),
-        CONTROLS: pa.ListArray.from_arrays(
-            pa.array([0, *accumulate(controls)], pa.int32()),
-            _images([control for sample in samples for control in sample.controls], advance),
-        ),
-        MASK: _images([sample.mask for sample in samples], advance),
-        "prompt": pa.array([sample.prompt for sample in samples], pa.string()),
-        "id": pa.array([sample.id for sample in samples], pa.string()),
-        **{name: pa.array([sample.extra.get(name) for sample in samples], pa.string()) for name in extra},
+        TARGET: _images([sample.target for sample in samples], room, advance),
+        CONTROLS: arrays.lists([len(sample.controls) for sample in samples], _images(controls, room, advance)),
+        MASK: _images([sample.mask for sample in samples], room, advance),
+        "prompt": arrays.texts([sample.prompt for sample in samples]),
+        "id": arrays.texts([sample.id for sample in samples]),
+        **{name: arrays.texts([sample.extra.get(name) for sample in samples]) for name in extra},
     }
     return pa.Table.from_arrays([made[name] for name in plan.names], schema=plan)
 
 
-def _images(blobs: Sequence[Blob | None], advance: Callable[[int], None]) -> pa.StructArray:
+def _images(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], None]) -> pa.Array:
     """An array of {bytes, path}; each file is read straight into the buffer that the array lies on."""
     sizes = [blob.size if blob else 0 for blob in blobs]
-    ends = list(accumulate(sizes))
-    data = pa.allocate_buffer(ends[-1] if ends else 0)
-    view = memoryview(data)
-    for blob, size, end in zip(blobs, sizes, ends, strict=True):
+    data, view = room.take(sum(sizes))
+    for blob, end in zip(blobs, accumulate(sizes), strict=True):
         if blob:
-            read_into(blob, view[end - size : end])
-            advance(size)
-    present = pa.array([blob is not None for blob in blobs], pa.bool_())
-    valid = None if all(blobs) else present.buffers()[1]
-    offsets = pa.array([0, *ends], pa.int32()).buffers()[1]
-    bytes_ = pa.BinaryArray.from_buffers(pa.binary(), len(blobs), [valid, offsets, data])
-    paths = pa.array([blob.name.rpartition("/")[2] if blob else None for blob in blobs], pa.string())
-    return pa.StructArray.from_arrays([bytes_, paths], fields=list(_IMAGE), mask=pc.invert(present))
+            read_into(blob, view[end - blob.size : end])
+            advance(blob.size)
+    valid = arrays.validity(blobs)
+    bytes_ = pa.Array.from_buffers(pa.binary(), len(blobs), [valid, arrays.offsets(sizes), data])
+    paths = arrays.texts([blob.name.rpartition("/")[2] if blob else None for blob in blobs])
+    return arrays.structs(_IMAGE, [bytes_, paths], valid)
 
 
 def read_into(blob: Blob, view: memoryview) -> None:
