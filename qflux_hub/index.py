@@ -11,13 +11,16 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qflux_hub import arrays
 from qflux_hub.errors import FormatError, VerificationError
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
 
@@ -184,33 +187,34 @@ def write(index: Index) -> bytes:
         "qflux_extra_columns": json.dumps(list(index.extra)),
         "qflux_shards": json.dumps(shards),
     }
-    rows = [
-        {
-            "id": entry.id,
-            "order": entry.order,
-            "prompt_sha256": entry.prompt_sha256,
-            "extra_sha256": entry.extra_sha256,
-            "shard": entry.shard,
-            "media": [
-                {
-                    "role": media.role,
-                    "name": media.name,
-                    "sha256": media.sha256,
-                    "size": media.size,
-                    "width": media.width,
-                    "height": media.height,
-                    "offset": media.offset,
-                    "length": media.size,
-                }
-                for media in entry.media
-            ],
-        }
-        for entry in index.entries
-    ]
     out = io.BytesIO()
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata(metadata))
+    table = pa.Table.from_arrays(_columns(index.entries), schema=_SCHEMA.with_metadata(metadata))
     pq.write_table(table, out, compression="zstd", use_dictionary=["shard", "media.list.element.role"])
     return out.getvalue()
+
+
+def _columns(entries: Sequence[Entry]) -> list[pa.Array]:
+    """The columns of ``_SCHEMA``."""
+    media = [media for entry in entries for media in entry.media]
+    sizes = arrays.integers([one.size for one in media], pa.int64())
+    places = [
+        arrays.texts([one.role for one in media]),
+        arrays.texts([one.name for one in media]),
+        arrays.hashes([one.sha256 for one in media], _HASH),
+        sizes,
+        arrays.integers([one.width for one in media], pa.int32()),
+        arrays.integers([one.height for one in media], pa.int32()),
+        arrays.integers([one.offset for one in media], pa.int64()),
+        sizes,
+    ]
+    return [
+        arrays.texts([entry.id for entry in entries]),
+        arrays.integers([entry.order for entry in entries], pa.int64()),
+        arrays.hashes([entry.prompt_sha256 for entry in entries], _HASH),
+        arrays.hashes([entry.extra_sha256 for entry in entries], _HASH),
+        arrays.texts([entry.shard for entry in entries]),
+        arrays.lists([len(entry.media) for entry in entries], arrays.structs(_MEDIA, places)),
+    ]
 
 
 def read(data: bytes, name: str) -> Index:
@@ -227,19 +231,24 @@ def read(data: bytes, name: str) -> Index:
                 f"{name} has format {written}; this qflux knows {FORMAT}.", hint="Update: pip install -U qflux-hub"
             )
         shards = {key: ShardRecord(**value) for key, value in json.loads(metadata["qflux_shards"]).items()}
-        rows = file.read().to_pylist()
-        entries = tuple(_entry(row) for row in rows)
+        entries = tuple(_entries(file.read()))
         extra = tuple(json.loads(metadata["qflux_extra_columns"]))
         return Index(int(metadata["qflux_target_bytes"]), extra, shards, entries)
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise VerificationError(f"{name} is not a readable index: {error}.") from error
 
 
-def _entry(row: dict[str, Any]) -> Entry:
-    media = tuple(
-        Media(m["role"], m["name"], m["sha256"], m["size"], m["width"], m["height"], m["offset"]) for m in row["media"]
+def _entries(table: pa.Table) -> Iterator[Entry]:
+    """The rows, made column by column: a third of the time that dictionaries of all values take."""
+    lists = table["media"].combine_chunks()
+    roles, *facts = (
+        lists.values.field(name).to_pylist() for name in ("role", "name", "sha256", "size", "width", "height", "offset")
     )
-    return Entry(row["id"], row["order"], row["prompt_sha256"], row["extra_sha256"], media, row["shard"])
+    media = list(map(Media, map(sys.intern, roles), *facts))
+    ids, orders, prompts, extras, paths = (table[name].to_pylist() for name in table.column_names[:5])
+    ends = lists.offsets.to_pylist()
+    parts = (tuple(media[start:end]) for start, end in pairwise(ends))
+    return map(Entry, ids, orders, prompts, extras, parts, map(sys.intern, paths))
 
 
 def placed(row: Entry, shard: str, offsets: Sequence[int]) -> Entry:
