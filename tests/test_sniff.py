@@ -1,6 +1,8 @@
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +148,17 @@ def as_shown(data):
         return ImageOps.exif_transpose(image).size
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_size_is_that_of_the_picture_as_it_is_shown(format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(gradient((7, 4)), format, exif=exif)
+    found = facts(data)
+    assert found == ImageFacts(format.lower(), *((4, 7) if orientation >= 5 else (7, 4)), orientation)
+    assert (found.width, found.height) == as_shown(data)
+
+
 JPEG, PNG, WEBP = (encoded(gradient((7, 4)), format) for format in ("JPEG", "PNG", "WEBP"))
 
 
@@ -190,6 +203,13 @@ TURNED = {
 }
 
 
+@pytest.mark.parametrize("data", TURNED.values(), ids=TURNED)
+def test_an_orientation_is_found_wherever_writers_put_it(data):
+    found = facts(data)
+    assert (found.width, found.height, found.orientation) == (4, 7, 6)
+    assert as_shown(data) == (4, 7)
+
+
 UPRIGHT = {
     "no such value": jpeg_with(segment(0xE1, b"Exif\0\0" + exif_of(9))),
     "zero": jpeg_with(segment(0xE1, b"Exif\0\0" + exif_of(0))),
@@ -219,10 +239,29 @@ def test_fill_bytes_and_markers_without_length_may_stand_before_the_size():
     assert facts(JPEG[:2] + b"\xff\xff\xff\x01\xff" + JPEG[2:]) == ImageFacts("jpeg", 7, 4)
 
 
+def test_stray_bytes_between_segments_are_passed_over_as_decoders_do():
+    for stray in (b"\0\0\0", b"\0\xda\0", b"\xff\0", b"\xff\xfe\0\0"):
+        data = JPEG[:20] + stray + JPEG[20:]
+        assert decodes(data)
+        assert facts(data) == ImageFacts("jpeg", 7, 4)
+
+
+@pytest.mark.parametrize("behind", [b"\0", b"ftypmp42" * 40_000, JPEG, b"\0" * 200_000])
+def test_whatever_follows_a_picture_does_not_matter(behind):
+    for data in (JPEG, PNG, WEBP):
+        assert facts(data + behind).problem is None
+
+
 def test_a_jpeg_without_end_marker_is_well_when_it_decodes():
     data = encoded(noise(), "JPEG")[:-2] + b"\0" * 100
     assert decodes(data)
     assert facts(data) == ImageFacts("jpeg", 300, 200)
+
+
+def test_the_end_marker_of_a_thumbnail_is_not_that_of_the_picture():
+    data = jpeg_with(segment(0xE1, b"Exif\0\0" + exif_of(1) + JPEG))
+    assert facts(data).problem is None
+    assert facts(data[: len(data) - len(JPEG) // 4]).problem == ENDED
 
 
 def test_a_multi_picture_file_has_the_size_of_its_first_picture():
@@ -247,6 +286,18 @@ SMALL = {
     "packed TIFF": encoded(gradient((9, 5)), "TIFF", compression="tiff_lzw"),
     "GIF": encoded(gradient((9, 5)), "GIF"),
 }
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_file_cut_at_any_byte_is_never_called_well_when_it_does_not_decode(name):
+    whole = SMALL[name]
+    assert facts(whole).problem is None
+    for end in range(len(whole)):
+        found = facts(whole[:end])
+        if found.problem is None:
+            assert decodes(whole[:end]), end
+        else:
+            assert found.problem in ("empty-file", "not-an-image", "truncated-image", "damaged-image")
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
@@ -339,3 +390,15 @@ def test_decoding_leaves_the_file_open_and_starts_at_its_beginning():
         file.seek(2)
         assert decode_error(file) == decode_error(file) == ""
         assert not file.closed
+
+
+def test_what_pillow_only_warns_of_is_neither_an_error_nor_printed_in_any_thread():
+    planes = struct.pack("<HHI", 284, 3, 1)
+    warned = encoded(gradient((9, 5)), "TIFF").replace(planes, planes[:-4] + struct.pack("<I", 2))
+    with pytest.warns(UserWarning, match="too many entries"), Image.open(io.BytesIO(warned)) as image:
+        image.load()
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: facts(warned), range(200)))
+    assert set(results) == {ImageFacts("tiff", 9, 5)}
+    assert warnings.filters == filters
