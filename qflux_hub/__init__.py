@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from qflux_hub.load import load_editing_dataset
     from qflux_hub.localhub import LocalHub
+    from qflux_hub.preview import preview_dataset
     from qflux_hub.report import Finding, Progress
     from qflux_hub.sample import Blob, Sample
     from qflux_hub.source import check_dataset, scan_dataset
@@ -52,6 +53,7 @@ _HOMES = {
     ),
     "load": ("load_editing_dataset",),
     "localhub": ("LocalHub",),
+    "preview": ("preview_dataset",),
     "report": ("Finding", "Progress"),
     "sample": ("Blob", "Sample"),
     "source": ("check_dataset", "scan_dataset"),
@@ -81,6 +83,7 @@ __all__ = [
     "__version__",
     "check_dataset",
     "load_editing_dataset",
+    "preview_dataset",
     "scan_dataset",
     "upload_dataset",
     "upload_editing_dataset",

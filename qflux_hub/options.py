@@ -87,6 +87,15 @@ class UploadOptions(WriteOptions, CheckOptions):
     card: bool = _option(True, "Leave the dataset card alone.", flags="--no-card")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions(HubOptions, ReadOptions):
+    """What ``preview_dataset`` takes."""
+
+    out: str | None = _option(None, "Page to write; by default NAME-preview.html, here.", metavar="FILE.html")
+    serve: bool = _option(False, "Serve the gallery on loopback until Ctrl-C instead of writing it.")
+    port: int = _option(0, "Port of --serve; 0 is any that is free.", metavar="N")
+
+
 class ReadKeywords(TypedDict, total=False):
     """Keywords of ``scan_dataset``."""
 
@@ -102,6 +111,16 @@ class CheckKeywords(ReadKeywords, total=False):
 
     allow_empty_prompt: bool
     strict: bool
+
+
+class PreviewKeywords(ReadKeywords, total=False):
+    """Keywords of ``preview_dataset``."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
+    serve: bool
+    port: int
 
 
 class UploadKeywords(CheckKeywords, total=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ import qflux_hub
 from qflux_hub.cli.console import Console
 from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
-from qflux_hub.options import CheckOptions, ReadOptions, UploadOptions
+from qflux_hub.options import CheckOptions, PreviewOptions, ReadOptions, UploadOptions
 
 app = typer.Typer(
     name="qflux",
@@ -66,6 +67,19 @@ def check(console: Console, source: SourceArgument, **options: Any) -> object:
     Exits 1 when there are errors; with --strict, also when there are warnings.
     """
     return qflux_hub.check_dataset(source, progress=console.progress, **options)
+
+
+@_command("preview", PreviewOptions)
+def preview(
+    console: Console,
+    source: Annotated[str, typer.Argument(metavar="SOURCE_OR_REPO", help="Folder, or else a dataset repo on the Hub.")],
+    **options: Any,
+) -> None:
+    """Show the samples of a dataset as pictures, in one page or served."""
+    result = qflux_hub.preview_dataset(source, progress=console.progress, **options)
+    console.show(result)
+    sys.stdout.flush()
+    result.wait()
 
 
 @_command("hub")

@@ -14,6 +14,7 @@ from rich.console import Console as Rich
 from rich.table import Table
 from rich.text import Text
 
+from qflux_hub.preview import Preview
 from qflux_hub.report import SEVERITIES, Finding, UploadReport, tally
 from qflux_hub.source import Scan
 
@@ -114,6 +115,29 @@ def _tell_operations(result: UploadReport, out: Rich) -> None:
     for operation in result.operations:
         amount = "" if operation.size is None else size(operation.size)
         out.print(Text(f"{operation.action:<7} {amount:>8}  {operation.path}  ({operation.reason})"))
+
+
+@tell.register
+def _(result: Preview, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - findings stand in the gallery
+    counts = result.counts
+    found = [plural(counts[f"{severity}s"], severity) for severity in SEVERITIES if counts[f"{severity}s"]]
+    shown = plural(result.shown, "sample")
+    if result.shown < counts["samples"]:
+        shown = f"{result.shown:,} of {plural(counts['samples'], 'sample')}"
+    out.print(Text.assemble((f"{result.source}: {shown}", "bold"), f", {', '.join(found) or 'no findings'}"))
+    if result.page is not None:
+        unreadable = result.pictures["unreadable"]
+        broken = f", {plural(unreadable, 'image')} unreadable" if unreadable else ""
+        made = f"{plural(result.pictures['made'], 'picture')} in {result.seconds:.1f} s, {size(result.bytes['page'])}"
+        out.print(Text(f"{made}{broken}"))
+    out.print(Text(result.page or result.url or "", "green"), soft_wrap=True)
+    if result.url:
+        out.print(Text("Serving until Ctrl-C.", "dim"))
+
+
+@one_line.register
+def _(result: Preview) -> str:
+    return result.page or result.url or ""
 
 
 @one_line.register
