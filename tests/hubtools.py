@@ -119,14 +119,26 @@ def environment(hub: LocalHub, home: Path, *, token: str = "", xet: bool = True)
     return kept | settings
 
 
-def run_client(hub: LocalHub, home: Path, source: str, *, token: str = "", xet: bool = True, **values: Any) -> Any:
-    """Run a piece of Python on another machine. It sees ``values``; what it assigns to ``result`` comes back."""
+def run_client(
+    hub: LocalHub,
+    home: Path,
+    source: str,
+    *,
+    token: str = "",
+    xet: bool = True,
+    settings: dict[str, str] | None = None,
+    **values: Any,
+) -> Any:
+    """Run a piece of Python on another machine. It sees ``values``; what it assigns to ``result`` comes back.
+
+    ``settings`` are further environment variables.
+    """
     header = "import json, os, sys\nglobals().update(json.loads(sys.argv[1]))\nresult = None\n"
     # Some clients abort in their native threads when the interpreter ends; what was computed is out before.
     footer = "\nprint(json.dumps(result), flush=True)\nos._exit(0)\n"
     done = subprocess.run(
         [sys.executable, "-c", header + textwrap.dedent(source) + footer, json.dumps(values)],
-        env=environment(hub, home, token=token, xet=xet),
+        env=environment(hub, home, token=token, xet=xet) | (settings or {}),
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,6 +333,48 @@ def test_without_xet_clients_upload_and_download_through_lfs(hub: LocalHub, repo
         "\0through xet" * 50_000,
         "\0through lfs",
     ]
+
+
+def test_the_older_routes_of_the_content_store_work_too(
+    hub: LocalHub, repo: str, traffic: Traffic, tmp_path: Path
+) -> None:
+    content = b"".join(bytes([n % 251]) * 1_000 for n in range(3_000))
+    (tmp_path / "x.bin").write_bytes(content)
+    source = """
+        from huggingface_hub import HfApi, hf_hub_download
+        HfApi().upload_file(path_or_fileobj=file, path_in_repo="x.bin", repo_id=repo, repo_type="dataset")
+        result = hf_hub_download(repo, "x.bin", repo_type="dataset")
+    """
+    older = {"HF_XET_CLIENT_SHARD_API_VERSION": "1", "HF_XET_CLIENT_RECONSTRUCTION_API_VERSION": "1"}
+    got = run_client(hub, tmp_path / "home", source, settings=older, file=str(tmp_path / "x.bin"), repo=repo)
+    assert Path(got).read_bytes() == content
+    assert traffic.count("POST", "/v1/shards") == traffic.count("GET", "/v1/reconstructions/") == 1
+    assert traffic.count("POST", "/v2/") == traffic.count("GET", "/v2/") == 0
+
+
+def test_the_content_store_gives_ranges_of_files(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    content = os.urandom(1_000_000) + bytes(500_000) + os.urandom(1_000_000)
+    api(hub).upload_file(path_or_fileobj=content, path_in_repo="x.bin", repo_id=repo, repo_type="dataset")
+    link = ask(f"{hub.url}/datasets/{repo}/resolve/main/x.bin", "HEAD").headers["location"]
+    random.seed(3)
+    for _ in range(40):
+        start, end = sorted(random.sample(range(len(content)), 2))
+        assert ask(link, range=f"bytes={start}-{end}").body == content[start : end + 1]
+    source = """
+        import hf_xet
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils._xet import XetFileData, refresh_xet_connection_info
+        [file] = HfApi().get_paths_info(repo, "x.bin", repo_type="dataset")
+        url = f"{os.environ['HF_ENDPOINT']}/api/datasets/{repo}/xet-read-token/main"
+        headers = {"authorization": "Bearer " + os.environ["HF_TOKEN"]}
+        info = refresh_xet_connection_info(file_data=XetFileData(file.xet_hash, url), headers=headers)
+        result = [info.endpoint, info.access_token, file.xet_hash]
+    """
+    store, token, name = run_client(hub, tmp_path / "home", source, repo=repo)
+    plan = ask(f"{store}/v2/reconstructions/{name}", token=token, range="bytes=1100000-1199999").json
+    assert sum(term["unpacked_length"] for term in plan["terms"]) < 400_000
+    assert 0 <= plan["offset_into_first_range"] < 200_000
+    assert ask(f"{store}/v2/reconstructions/{name}", token=token, range="bytes=9000000-").status == 416
 
 
 def test_a_card_is_checked_before_it_is_committed(hub: LocalHub, repo: str) -> None:

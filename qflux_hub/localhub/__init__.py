@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -40,8 +41,8 @@ class LocalHub:
 
     ``dir`` is where everything lives: None is ``QFLUX_HUB_DIR``, else the platform's user data directory. The port is
     kept there: without ``port`` the kept one is used if it is free, otherwise any free one. ``log`` receives a
-    :class:`RequestLog` for every finished request, on the server's thread. Hosts other than loopback need a ``token``
-    that the caller chose, because whoever reaches the port may try.
+    :class:`RequestLog` for every request, on the server's thread, before the client has the last byte of the answer.
+    Hosts other than loopback need a ``token`` that the caller chose, because whoever reaches the port may try.
     """
 
     def __init__(
@@ -103,20 +104,21 @@ class LocalHub:
         """Open the directory and serve it. Nothing happens when it is served already."""
         if self._server is not None:
             return
-        services = Services(self.dir)
-        try:
+        with ExitStack() as undo:
+            services = Services(self.dir)
+            undo.callback(services.close)
             self._token = services.accounts.add_user(USER, "write", token=self._given_token)
             token_file = self.dir / "token"
             if not token_file.exists() or token_file.read_text() != self._token:
                 write_whole(token_file, self._token)
             sockets = self._bind(services)
-            self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="localhub")
-            server = Server(App(services, self._workers, self._log), sockets)
+            for opened in sockets:
+                undo.callback(opened.close)
+            workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="localhub")
+            server = Server(App(services, workers, self._log), sockets)
             server.start()
-        except BaseException:
-            services.close()
-            raise
-        self._services, self._server = services, server
+            undo.pop_all()
+        self._services, self._workers, self._server = services, workers, server
         name = f"[{self._host}]" if ":" in self._host else self._host
         self._url = f"http://{name}:{sockets[0].getsockname()[1]}"
 
@@ -148,7 +150,11 @@ class LocalHub:
 
     def _bind(self, services: Services) -> list[socket.socket]:
         if self._port is not None:
-            return bind(self._host, self._port)
+            try:
+                return bind(self._host, self._port)
+            except OSError as error:
+                message = f"port {self._port} of {self._host} cannot be served: {error.strerror}"
+                raise UsageError(message, hint="Leave the port out to get a free one.") from error
         kept = int(services.setting("port", "0"))
         if kept:
             try:

@@ -29,6 +29,9 @@ Role = Literal["read", "write"]
 XET_TOKEN_SECONDS = 3600
 URL_SECONDS = 6 * 3600
 
+RESERVED = ("api", "datasets", "models", "spaces", "storage", "lfs", "xet", "xorb", "v1", "health")
+"""Names that begin a path of the hub itself, so they cannot begin that of a repo."""
+
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 
 
@@ -183,7 +186,7 @@ class Signer:
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name.lower() in RESERVED:
         raise UsageError(
             f"{name!r} cannot be the name of a user or organisation",
             hint="Use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit.",

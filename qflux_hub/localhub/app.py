@@ -68,44 +68,23 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        started = time.perf_counter()
-        received = sent = 0
-        status = 499
-        request_id = _request_id(scope["headers"])
-
-        async def counting_receive() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            return message
-
-        async def counting_send(message: Message) -> None:
-            nonlocal sent, status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-            sent += len(message.get("body", b""))
-
-        error = ""
+        meter = _Meter(scope, receive, send, self._log)
         try:
             try:
-                response = await self._route(Request(scope, counting_receive))
+                response = await self._route(Request(scope, meter.receive))
             except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
                 refusal = _refusal(failure)
-                error = refusal.message
+                meter.error = refusal.message
                 response = error_answer(refusal)
-            await response(scope, counting_receive, counting_send)
+            await response(scope, meter.receive, meter.send)
         except DamagedError as damage:
             # Found in the middle of a body. Ending here cuts the connection: the client knows it did not get all.
-            error = _refusal(damage).message
+            meter.error = _refusal(damage).message
         finally:
-            if self._log is not None:
-                seconds = time.perf_counter() - started
-                self._log(RequestLog(scope["method"], scope["path"], status, received, sent, seconds, error))
+            meter.finish()
 
     async def _route(self, request: Request) -> Response:
-        raw_path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        raw_path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         raw_path = raw_path.rstrip("/") or "/"
         call = Call(request, raw_path, {}, self._hub.accounts.anonymous, self._workers)
         for route in ROUTES:
@@ -126,6 +105,46 @@ class App:
             caller = await call.run(self._hub.accounts.caller, _bearer(request))
             raise no_repo(caller.is_anonymous)
         raise HttpError(404, f"This hub has no {request.method} {request.url.path}")
+
+
+class _Meter:
+    """Counts what one exchange carries, and reports it once."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, report: Callable[[RequestLog], None] | None) -> None:
+        self.error = ""
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._report = report
+        self._started = time.perf_counter()
+        self._received = self._sent = 0
+        self._status = 499
+        self._request_id = _request_id(scope["headers"])
+
+    async def receive(self) -> Message:
+        """The next message of the request."""
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of the answer on."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
+        self._sent += len(message.get("body", b""))
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            # Reported before the client has all of the answer, so that it cannot act before the request is counted.
+            self.finish()
+        await self._send(message)
+
+    def finish(self) -> None:
+        """Report the exchange, unless it was reported."""
+        if self._report is not None:
+            seconds = time.perf_counter() - self._started
+            method, path = self._scope["method"], self._scope["path"]
+            self._report(RequestLog(method, path, self._status, self._received, self._sent, seconds, self.error))
+            self._report = None
 
 
 def _refusal(failure: Exception) -> HttpError:

@@ -126,16 +126,6 @@ class Database:
             raise
         db.execute("COMMIT")
 
-    @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """One read transaction: every statement sees the same state."""
-        db = self.connection
-        db.execute("BEGIN")
-        try:
-            yield db
-        finally:
-            db.execute("COMMIT")
-
     def close(self) -> None:
         """Close every thread's connection. The threads must be done."""
         with self._lock:

@@ -76,6 +76,13 @@ class Call:
         """The values of a form field."""
         return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True).get(name, [])
 
+    def number(self, name: str, default: int) -> int:
+        """A query parameter that is a number from 0 on; 400 for anything else."""
+        text = self.query.get(name) or str(default)
+        if not (text.isascii() and text.isdigit()):
+            raise HttpError(400, f"{name} is a number, not {text!r}")
+        return int(text)
+
     def flag(self, name: str) -> bool:
         """Whether a query parameter is set to something true."""
         return self.query.get(name, "").lower() in ("1", "true", "yes")

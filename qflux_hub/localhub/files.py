@@ -115,14 +115,13 @@ class ContentFiles:
         incoming.reread(take)
         return incoming
 
-    def publish(self, db: sqlite3.Connection, name: str, sealed: Sealed) -> bool:
+    def publish(self, db: sqlite3.Connection, name: str, sealed: Sealed, *, repair: bool) -> bool:
         """Make sealed bytes visible under ``name``, inside the caller's write transaction.
 
-        False when the name already holds sound bytes: those stay and the new ones are dropped. Bytes that are there
-        but damaged are replaced, so uploading again repairs.
+        False when the name is taken: what is there stays. With ``repair``, for a name that :meth:`is_damaged`, it is
+        replaced, so that uploading again mends a directory.
         """
-        known = db.execute("SELECT 1 FROM content WHERE name = ?", (name,)).fetchone()
-        if known and self.is_sound(name):
+        if not repair and db.execute("SELECT 1 FROM content WHERE name = ?", (name,)).fetchone():
             return False
         place = self.path(name)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -151,15 +150,15 @@ class ContentFiles:
             raise DamagedError(f"{name} is missing from the hub's database")
         yield from self._read_checked(name, row["size"], row["sums"], start, end)
 
-    def is_sound(self, name: str) -> bool:
-        """Whether all bytes of a known name are what was stored."""
-        size = self._db.connection.execute("SELECT size FROM content WHERE name = ?", (name,)).fetchone()["size"]
+    def is_damaged(self, name: str) -> bool:
+        """Whether a name is known but its bytes are not what was stored. Reads them all; hold no lock."""
+        row = self._db.connection.execute("SELECT size FROM content WHERE name = ?", (name,)).fetchone()
         try:
-            for _ in self.read(name, 0, size):
+            for _ in self.read(name, 0, row["size"]) if row else ():
                 pass
         except DamagedError:
-            return False
-        return True
+            return True
+        return False
 
     def _read_checked(self, name: str, size: int, sums: bytes, start: int, end: int) -> Iterator[memoryview]:
         position = start - start % BLOCK

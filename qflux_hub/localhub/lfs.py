@@ -82,9 +82,10 @@ class LargeFiles:
             raise HttpError(400, f"{incoming.size} bytes were sent for an object of {size} bytes")
         if actual != sha256:
             raise HttpError(400, f"The object sent as {sha256} has the SHA-256 {actual}")
-        sealed = incoming.seal()
+        sealed, name = incoming.seal(), f"lfs/{sha256}"
+        repair = self._files.is_damaged(name)
         with self._db.write() as db:
-            self._files.publish(db, f"lfs/{sha256}", sealed)
+            self._files.publish(db, name, sealed, repair=repair)
             db.execute("INSERT OR IGNORE INTO object VALUES (?, ?, NULL)", (sha256, size))
             hold(db, repo, sha256)
 

@@ -41,7 +41,7 @@ def tree(hub: Services, call: Call) -> Response:
     if not folder.is_tree:
         return answer([entry(hub, file) for file in hub.trees.describe([(path, folder)])])
     limit = EXPANDED_PAGE if expand else TREE_PAGE
-    limit = min(limit, max(1, int(call.query.get("limit") or limit)))
+    limit = min(limit, max(1, call.number("limit", limit)))
     walk = hub.trees.walk(folder.oid, path, recursive=recursive, after=after)
     page = [pair for pair, _ in zip(walk, range(limit + 1), strict=False)]
     found = hub.trees.describe(page[:limit])
@@ -143,7 +143,7 @@ def commits(hub: Services, call: Call) -> Response:
     """The history of a revision, newest first, in pages."""
     repo = hub.repo(call)
     start = hub.store.resolve(repo, call.query.get("start") or call.params["rev"])
-    page, limit = int(call.query.get("p") or 0), min(1000, int(call.query.get("limit") or COMMIT_PAGE))
+    page, limit = call.number("p", 0), min(1000, max(1, call.number("limit", COMMIT_PAGE)))
     log = hub.store.log(repo, start)
     formatted = "formatted" in call.query.get("expand[]", "") + call.query.get("expand", "")
     headers = {"X-Total-Count": str(len(log))}
@@ -170,8 +170,10 @@ def preupload(hub: Services, call: Call) -> Response:
 def _preupload(hub: Services, base: Commit, attributes: str, ignore: str, file: Any) -> dict[str, Any]:
     if not isinstance(file, dict) or not isinstance(file.get("path"), str):
         raise HttpError(400, "A file needs a path")
-    path = file["path"]
-    large = is_lfs(attributes, path) or int(file.get("size") or 0) > REGULAR_BYTES or _is_binary(file.get("sample"))
+    path, size = file["path"], file.get("size")
+    if not isinstance(size, int):
+        raise HttpError(400, f"{path}: a file needs its size in bytes")
+    large = is_lfs(attributes, path) or size > REGULAR_BYTES or _is_binary(file.get("sample"))
     item = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": is_ignored(ignore, path)}
     there = hub.trees.find(base.tree, path)
     if there is not None and not there.is_folder:

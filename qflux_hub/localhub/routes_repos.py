@@ -114,8 +114,7 @@ def listing(hub: Services, call: Call) -> Response:
         return answer([])
     repos = hub.store.search(repo_type, call.caller, author=call.query.get("author"), search=call.query.get("search"))
     tags = {tag for tag in call.query.get("filter", "").split(",") if tag}
-    limit = int(call.query.get("limit") or PAGE)
-    skip = int(call.query.get("skip") or 0)
+    limit, skip = call.number("limit", PAGE), call.number("skip", 0)
     found: list[dict[str, Any]] = []
     for repo in repos[skip:]:
         if len(found) == limit:

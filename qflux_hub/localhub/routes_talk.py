@@ -25,7 +25,7 @@ def listing(hub: Services, call: Call) -> Response:
     """The threads of a repo, newest first, in pages."""
     repo = hub.repo(call)
     kind, status = call.query.get("type", "all"), call.query.get("status", "all")
-    author, page = call.query.get("author"), int(call.query.get("p") or 0)
+    author, page = call.query.get("author"), call.number("p", 0)
     found = [
         thread
         for thread in discussions.find(hub.db.connection, repo)

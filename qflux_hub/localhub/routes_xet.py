@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from qflux_hub.localhub import xethash, xorb
 from qflux_hub.localhub.accounts import Role
 from qflux_hub.localhub.exchange import Call, answer, content_answer, one_range
-from qflux_hub.localhub.problems import HttpError
+from qflux_hub.localhub.problems import DamagedError, HttpError
 from qflux_hub.localhub.services import Services, route, streaming_route
 from qflux_hub.localhub.xet import Piece, Plan
 
@@ -110,8 +110,9 @@ async def _shard_lines(call: Call, progress: Iterator[tuple[int, int]]) -> Async
     try:
         while (step := await call.run(next, progress, None)) is not None:
             yield _line({"type": "validating", "verified": step[0], "total": step[1]})
-    except HttpError as error:
-        yield _line({"type": "error", "message": error.message, "retryable": error.status in (409, 503)})
+    except (HttpError, DamagedError) as error:
+        retryable = isinstance(error, HttpError) and error.status in (409, 503)
+        yield _line({"type": "error", "message": str(error), "retryable": retryable})
     else:
         yield _line({"type": "result"})
 

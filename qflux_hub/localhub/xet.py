@@ -62,8 +62,9 @@ class XetStore:
         actual = xethash.printed(table.hash())
         if actual != name:
             raise HttpError(400, f"The xorb sent as {name} hashes to {actual}")
+        repair = self._files.is_damaged(f"xorb/{name}")
         with self._db.write() as db:
-            fresh = self._files.publish(db, f"xorb/{name}", sealed)
+            fresh = self._files.publish(db, f"xorb/{name}", sealed, repair=repair)
             if fresh:
                 db.execute("INSERT OR REPLACE INTO xorb VALUES (?, ?, ?)", (name, now_ms(), table.packed))
             else:
