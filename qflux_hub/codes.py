@@ -292,6 +292,20 @@ TOKENS_DIFFER = _code(
     """The first of HF_TOKEN, HUGGINGFACE_HUB_TOKEN and HUGGING_FACE_HUB_TOKEN is used. Other tools may take
     another.""",
 )
+KEPT_ON_HUB = _code(
+    "kept-on-hub",
+    "note",
+    "A sample that others added or changed on the Hub stays as it is there.",
+    """This source did not touch it since it last saw the Hub, so both sides' work is kept. `--mirror` makes the Hub
+    equal to the source instead.""",
+)
+EDIT_CONFLICT = _code(
+    "edit-conflict",
+    "error",
+    "A sample was changed here and, differently, on the Hub.",
+    """Neither version is thrown away in silence: nothing is published. Take over their version into the source, or
+    overrule it with `--mirror`.""",
+)
 BROKEN_INDEX = _code(
     "broken-index",
     "warning",
@@ -361,6 +375,229 @@ CHANGED_FILE = _code(
     "error",
     "A file changed while it was read.",
     """Something writes to the dataset during the upload. Run again when it is done.""",
+)
+
+# --- LoRA weights -----------------------------------------------------------------------------------------------
+
+NOT_SAFETENSORS = _code(
+    "not-safetensors",
+    "error",
+    "A weights file is not a safetensors file.",
+    """A pickle, a ZIP, a web page, a Git LFS pointer or something else under the name. Pickles can run code when they
+    are loaded and are never uploaded: load the file where you trust it, and save it with
+    `safetensors.torch.save_file`.""",
+)
+BAD_HEADER = _code(
+    "bad-header",
+    "error",
+    "The header of a safetensors file breaks a rule.",
+    """The message names the rule. Two readers may understand such a file differently, or not at all. The rules are those
+    of the reference implementation; in addition no name may stand twice.""",
+)
+TRUNCATED_WEIGHTS = _code(
+    "truncated-weights",
+    "error",
+    "A weights file ends too early.",
+    """Its header promises more bytes than there are: the trainer is still writing it, the disk is full, or a download
+    broke off. Run again when it is complete.""",
+)
+TRAILING_BYTES = _code(
+    "trailing-bytes",
+    "error",
+    "Bytes follow the last tensor of a weights file.",
+    """The format allows none. Save the file again; bytes after the end may belong to another file that hides there.""",
+)
+ODD_HEADER = _code(
+    "odd-header",
+    "warning",
+    "The header of a safetensors file is unusual.",
+    """Readers accept it today, but the format does not want it, or the Hub does not show it.""",
+)
+NOT_A_LORA = _code(
+    "not-a-lora",
+    "error",
+    "A weights file holds no LoRA.",
+    """None of its tensors is named like one of a LoRA. The message says what it looks like: a full checkpoint, a VAE, an
+    embedding, an optimizer's state.""",
+)
+UNKNOWN_TENSORS = _code(
+    "unknown-tensors",
+    "warning",
+    "A LoRA holds tensors that belong to none of its modules.",
+    """Loaders ignore them, or refuse the file because of them.""",
+)
+MIXED_FORMATS = _code(
+    "mixed-formats",
+    "warning",
+    "The tensors of a LoRA are named in two ways.",
+    """For example partly as kohya and partly as diffusers names them. Loaders decide by the first match and miss or
+    refuse the rest.""",
+)
+UNPAIRED_WEIGHTS = _code(
+    "unpaired-weights",
+    "error",
+    "One half of a low-rank pair is missing.",
+    """A module has a down (A) without an up (B), or the other way round. Half a pair does nothing.""",
+)
+RANK_MISMATCH = _code(
+    "rank-mismatch",
+    "error",
+    "The two halves of a low-rank pair do not fit.",
+    """The inner dimensions of A and B differ, so they cannot be multiplied.""",
+)
+MIXED_DTYPES = _code(
+    "mixed-dtypes",
+    "note",
+    "The weights of a LoRA have several dtypes.",
+    """Nothing is wrong with that; a loader converts them to one.""",
+)
+FLOAT32_WEIGHTS = _code(
+    "float32-weights",
+    "note",
+    "The weights of a LoRA are stored as 32-bit floats.",
+    """That doubles the size and changes nothing at inference, where base models run in 16 bits.""",
+)
+MISSING_ALPHA = _code(
+    "missing-alpha",
+    "warning",
+    "No loader can know the alpha of a LoRA.",
+    """Alpha divided by rank is the scale with which a LoRA is added. A file that does not say it is loaded with alpha =
+    rank, so with scale 1, whatever it was trained with. `--extra train_config.yaml --write-alpha` writes it down.""",
+)
+ALPHA_CONFLICT = _code(
+    "alpha-conflict",
+    "warning",
+    "Two places say different alphas.",
+    """Each loader believes another place, so the same file has another strength in each. The message names both.""",
+)
+SCALES_DIFFER = _code(
+    "scales-differ",
+    "warning",
+    "Loaders will use another scale than the LoRA was trained with.",
+    """Alpha is known, but it stands where some loaders do not look. `--write-alpha` writes it where they do.""",
+)
+DORA_DROPPED = _code(
+    "dora-dropped",
+    "warning",
+    "A LoRA holds DoRA magnitudes, which some loaders drop.",
+    """diffusers leaves them out without an error, and the result differs from the training.""",
+)
+ADAPTER_IN_KEYS = _code(
+    "adapter-name-in-keys",
+    "warning",
+    "The tensors of a LoRA carry the name of an adapter.",
+    """Such as `.lora_A.default.weight`: a raw dump from training rather than a saved LoRA. Many loaders do not know the
+    keys.""",
+)
+NO_ADAPTER_CONFIG = _code(
+    "no-adapter-config",
+    "warning",
+    "A LoRA in peft's format has no adapter_config.json.",
+    """peft does not load it without. Put the file beside the weights, or upload it with `--extra`.""",
+)
+BAD_CONFIG = _code(
+    "bad-config",
+    "warning",
+    "A configuration beside the weights cannot be read.",
+    """It is no JSON or YAML, so nothing was learned from it.""",
+)
+NAN_WEIGHTS = _code(
+    "nan-weights",
+    "error",
+    "Weights are not a number.",
+    """The training diverged. Images made with such a LoRA are black.""",
+)
+INFINITE_WEIGHTS = _code(
+    "infinite-weights",
+    "error",
+    "Weights are infinite.",
+    """The training diverged, or the weights did not fit into 16 bits.""",
+)
+NO_EFFECT = _code(
+    "no-effect",
+    "warning",
+    "The up halves (B) of a LoRA are all zero.",
+    """They are so before the first training step. Adding such a LoRA changes nothing.""",
+)
+ZERO_TAIL = _code(
+    "zero-tail",
+    "error",
+    "The end of a weights file is all zeros.",
+    """Some writers make the file at its full length first: it is still being written, or writing it was interrupted.""",
+)
+TWIN_LEFT_OUT = _code(
+    "twin-left-out",
+    "warning",
+    "Of two LoRAs that belong together, one is left out.",
+    """Models with two experts have a LoRA for high and one for low noise. Give both files, or their folder.""",
+)
+CHANGED_WEIGHTS = _code(
+    "changed-weights",
+    "error",
+    "A weights file changed while it was read.",
+    """The trainer is still writing it. Run again when it is done.""",
+)
+UNKNOWN_BASE = _code(
+    "unknown-base",
+    "note",
+    "The base model of a LoRA is not known.",
+    """Its keys fit several models, and nothing names one. The card is better with it: `--base-model user/name`.""",
+)
+UNKNOWN_LICENSE = _code(
+    "unknown-license",
+    "note",
+    "The licence of the base model is not known.",
+    """The card says none. Add `license` to its front matter; it will stay.""",
+)
+KEPT_IN_CARD = _code(
+    "kept-in-card",
+    "note",
+    "The card says something else than this upload knows.",
+    """What stands in a card is the user's and is not replaced. The message names both.""",
+)
+SECRET_FOUND = _code(
+    "secret-found",
+    "error",
+    "A file holds what looks like an access token or password.",
+    """Uploads with such a file are refused. Take it out and revoke it: what was in a training folder may be elsewhere,
+    too. `--scrub` uploads a cleaned copy, `--allow-leaks` uploads it as it is.""",
+)
+PATH_FOUND = _code(
+    "path-found",
+    "warning",
+    "A file names folders of this machine.",
+    """Absolute paths tell names of users, customers and servers. `--scrub` uploads a copy with the last part only.""",
+)
+NAME_FOUND = _code(
+    "name-found",
+    "warning",
+    "A file names a user or a mail address.",
+    """From a home folder's path, or an address in a text. `--scrub` uploads a copy without.""",
+)
+POSITION_FOUND = _code(
+    "position-found",
+    "warning",
+    "An image says where it was taken.",
+    """Its EXIF block holds GPS coordinates. `--scrub` uploads a copy without; its pixels are not touched.""",
+)
+WORKFLOW_FOUND = _code(
+    "workflow-found",
+    "warning",
+    "An image holds the workflow or the prompts it was made with.",
+    """Generators write prompts, model names and paths into their images. `--scrub` uploads a copy without.""",
+)
+CAPTIONS_FOUND = _code(
+    "captions-found",
+    "warning",
+    "The metadata of a LoRA holds captions or folders of its training data.",
+    """kohya's trainers write every tag of every caption into the header. `--scrub` uploads a copy with the keys that
+    loaders need.""",
+)
+CACHED_COPY = _code(
+    "cached-copy",
+    "warning",
+    "A cached copy was used that could not be compared with the Hub.",
+    """The Hub was not asked, or did not answer. Its file may be newer.""",
 )
 
 SAFETY = frozenset({OUTSIDE_ROOT.name})

@@ -1,0 +1,1 @@
+"""LoRA weights: read strictly, described honestly, compared, uploaded once and downloaded verified."""
