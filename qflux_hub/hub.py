@@ -203,6 +203,11 @@ class Hub:
         return HfApi(endpoint=self.endpoint, token=self._credential, library_name="qflux-hub")
 
     @property
+    def name(self) -> str:
+        """What tells this hub from others: an endpoint, or the directory of an embedded one, whose port may change."""
+        return self._identity or self.endpoint
+
+    @property
     def cache_dir(self) -> Path | None:
         """Where downloads are kept: None (the client's own place) for the environment's endpoint, else a place of this
         hub's own, so that the same repo id on two hubs never mixes.
@@ -211,7 +216,7 @@ class Hub:
 
         if self._identity is None and self.endpoint == constants.ENDPOINT.rstrip("/"):
             return None
-        name = hashlib.sha256((self._identity or self.endpoint).encode()).hexdigest()[:16]
+        name = hashlib.sha256(self.name.encode()).hexdigest()[:16]
         return cache_root() / "hubs" / name
 
     @property

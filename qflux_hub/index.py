@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 from qflux_hub import arrays
 from qflux_hub.errors import FormatError, VerificationError
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
+from qflux_hub.shards import encoded_size
 
 FORMAT = 1
 FOLDER = ".qflux/index"
@@ -45,21 +45,23 @@ class Media:
 class Entry:
     """One row: a sample without its text and pixels.
 
-    ``order`` is its position in the source, from 0; ``media`` are in the order of ``Sample.media``; ``shard`` is the
-    path of the shard that holds it.
+    ``order`` is its position in the source, from 0; ``encoded`` the bytes that it adds to a shard, by which shards are
+    cut; ``media`` are in the order of ``Sample.media``; ``shard`` is the path of the shard that holds it.
     """
 
     id: str
     order: int
+    encoded: int
     prompt_sha256: bytes
     extra_sha256: bytes
     media: tuple[Media, ...]
     shard: str = ""
 
     @property
-    def content(self) -> tuple[Any, ...]:
-        """What makes two versions of a sample equal: texts and image bytes, not where they lie."""
-        return self.prompt_sha256, self.extra_sha256, tuple((m.role, m.sha256) for m in self.media)
+    def content(self) -> str:
+        """A hash of what makes two versions of a sample equal: texts and image bytes, not where they lie."""
+        images = b"".join(_ROLE_BYTE[media.role] + media.sha256 for media in self.media)
+        return hashlib.sha256(self.prompt_sha256 + self.extra_sha256 + images).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class Index:
     extra: tuple[str, ...]
     shards: Mapping[str, ShardRecord]
     entries: tuple[Entry, ...]
+
+    def contents(self) -> dict[str, str]:
+        """Id -> hash of the content, of every sample."""
+        return {entry.id: entry.content for entry in self.entries}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ _SHARD = re.compile(r"[a-z0-9._-]{1,40}-[0-9a-f]{8}\.parquet")
 def entry(sample: Sample, order: int, media: Iterable[Media]) -> Entry:
     """The row of a sample whose images have been hashed."""
     extra = json.dumps(sorted(sample.extra.items()), ensure_ascii=False)
-    return Entry(sample.id, order, _sha256(sample.prompt), _sha256(extra), tuple(media))
+    return Entry(sample.id, order, encoded_size(sample), _sha256(sample.prompt), _sha256(extra), tuple(media))
 
 
 def digest(entries: Iterable[Entry], target: int, extra: Sequence[str], layout_version: int) -> str:
@@ -167,6 +173,7 @@ _SCHEMA = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field("order", pa.int64()),
+        pa.field("encoded", pa.int64()),
         pa.field("prompt_sha256", _HASH),
         pa.field("extra_sha256", _HASH),
         pa.field("shard", pa.string()),
@@ -210,6 +217,7 @@ def _columns(entries: Sequence[Entry]) -> list[pa.Array]:
     return [
         arrays.texts([entry.id for entry in entries]),
         arrays.integers([entry.order for entry in entries], pa.int64()),
+        arrays.integers([entry.encoded for entry in entries], pa.int64()),
         arrays.hashes([entry.prompt_sha256 for entry in entries], _HASH),
         arrays.hashes([entry.extra_sha256 for entry in entries], _HASH),
         arrays.texts([entry.shard for entry in entries]),
@@ -245,10 +253,11 @@ def _entries(table: pa.Table) -> Iterator[Entry]:
         lists.values.field(name).to_pylist() for name in ("role", "name", "sha256", "size", "width", "height", "offset")
     )
     media = list(map(Media, map(sys.intern, roles), *facts))
-    ids, orders, prompts, extras, paths = (table[name].to_pylist() for name in table.column_names[:5])
+    texts = ("id", "order", "encoded", "prompt_sha256", "extra_sha256", "shard")
+    *columns, paths = (table[name].to_pylist() for name in texts)
     ends = lists.offsets.to_pylist()
     parts = (tuple(media[start:end]) for start, end in pairwise(ends))
-    return map(Entry, ids, orders, prompts, extras, parts, map(sys.intern, paths))
+    return map(Entry, *columns, parts, map(sys.intern, paths))
 
 
 def placed(row: Entry, shard: str, offsets: Sequence[int]) -> Entry:

@@ -25,7 +25,7 @@ from qflux_hub import arrays, codes
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.pages import Page, pages
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
-from qflux_hub.shards import ROW_GROUP, cut
+from qflux_hub.shards import ROW_GROUP, cut, encoded_size
 from qflux_hub.tree import stamp_of
 
 LAYOUT_VERSION = 1
@@ -37,8 +37,6 @@ _LEAVES = {
     CONTROLS: f"{CONTROLS}.list.element.bytes",
     MASK: f"{MASK}.bytes",
 }
-_ROW_OVERHEAD = 64
-"""Bytes that a row costs beside its media and texts; keeps tiny samples from making enormous row counts."""
 
 
 class Sink(Protocol):
@@ -54,12 +52,6 @@ class Packed:
 
     size: int
     offsets: tuple[tuple[int, ...], ...]
-
-
-def encoded_size(sample: Sample) -> int:
-    """The bytes that a sample adds to a shard, by which shards and row groups are cut."""
-    texts = len(sample.prompt) + sum(len(value) for value in sample.extra.values() if value)
-    return sum(blob.size for _, blob in sample.media()) + texts + _ROW_OVERHEAD
 
 
 def columns(extra: Sequence[str]) -> tuple[str, ...]:

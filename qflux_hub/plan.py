@@ -23,9 +23,13 @@ class Shard:
 
     path: str
     digest: str
-    samples: tuple[Sample, ...]
     entries: tuple[Entry, ...]
     record: ShardRecord | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Its encoded size, before Parquet."""
+        return sum(entry.encoded for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +67,22 @@ class Plan:
         yield from self.deletions
 
 
-def entries(
-    samples: Sequence[Sample], facts: Mapping[str, ImageFacts], hashes: Mapping[str, bytes]
-) -> list[tuple[Sample, Entry]]:
-    """Samples with their index rows, sorted by the bytes of their ids; ``order`` remembers the source's order."""
+def entries(samples: Sequence[Sample], facts: Mapping[str, ImageFacts], hashes: Mapping[str, bytes]) -> list[Entry]:
+    """The index rows of samples whose images were hashed, in source order."""
 
     def media(role: str, blob: Blob) -> Media:
         known = facts[blob.name]
         return Media(role, blob.name, hashes[blob.name], blob.size, known.width, known.height)
 
-    rows = [
-        (sample, index.entry(sample, order, (media(role, blob) for role, blob in sample.media())))
+    return [
+        index.entry(sample, order, (media(role, blob) for role, blob in sample.media()))
         for order, sample in enumerate(samples)
     ]
-    return sorted(rows, key=lambda row: row[1].id.encode())
 
 
 def make(
-    rows: Mapping[str, Sequence[tuple[Sample, Entry]]],
+    rows: Mapping[str, Sequence[Entry]],
+    extra: tuple[str, ...],
     remote: Remote,
     *,
     shard_size: int | None,
@@ -88,17 +90,19 @@ def make(
     foreign: Mapping[str, Sequence[str]],
     mirror: bool = False,
 ) -> Plan:
-    """The plan that makes the splits in ``rows`` equal to the source.
+    """The plan that makes the splits in ``rows`` what these say. ``extra``: the text columns beside ours, in order.
 
     ``shard_size`` is an explicit wish for T; otherwise the dataset keeps the T it has. ``prune`` are splits to delete
     as a whole, ``foreign`` the data files of a split that something else wrote: those of a split in ``rows`` are an
     error unless ``mirror``, which deletes them. Raises RefusedError.
     """
-    extra = tuple(sorted({name for split in rows.values() for sample, _ in split for name in sample.extra}))
-    total = sum(pack.encoded_size(sample) for split in rows.values() for sample, _ in split)
+    total = sum(entry.encoded for split in rows.values() for entry in split)
     known = [one.target for one in remote.indexes.values()]
     target = shards.target_size(total, shard_size or max(known, default=shards.DEFAULT_TARGET))
-    splits = tuple(_plan_split(name, split, remote, target, extra) for name, split in rows.items())
+    splits = tuple(
+        _plan_split(name, sorted(split, key=lambda entry: entry.id.encode()), remote, target, extra)
+        for name, split in rows.items()
+    )
     in_the_way = {name: paths for name in rows if (paths := foreign.get(name, ()))}
     doomed = {name: foreign.get(name, ()) for name in prune}
     if in_the_way and not mirror:
@@ -111,29 +115,20 @@ def make(
     return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way | doomed)))
 
 
-def _plan_split(
-    name: str, rows: Sequence[tuple[Sample, Entry]], remote: Remote, target: int, extra: tuple[str, ...]
-) -> SplitPlan:
+def _plan_split(name: str, rows: Sequence[Entry], remote: Remote, target: int, extra: tuple[str, ...]) -> SplitPlan:
     known = remote.indexes.get(name)
-    ids = [entry.id for _, entry in rows]
-    sizes = [pack.encoded_size(sample) for sample, _ in rows]
+    places = {entry.id: entry for entry in known.entries} if known else {}
+    sizes = [entry.encoded for entry in rows]
     planned = []
-    for piece in shards.cut(ids, sizes, shards.shard_window(target)):
+    for piece in shards.cut([entry.id for entry in rows], sizes, shards.shard_window(target)):
         part = rows[piece.start : piece.stop]
-        path = index.shard_path(name, part[0][1].id)
-        digest = index.digest((entry for _, entry in part), target, extra, pack.LAYOUT_VERSION)
+        path = index.shard_path(name, part[0].id)
+        digest = index.digest(part, target, extra, pack.LAYOUT_VERSION)
         record = known.shards.get(path) if known else None
-        stays = record is not None and record.digest == digest and _is_there(path, record, remote)
-        found = tuple(_with_places(known, [entry for _, entry in part])) if known and stays else None
-        planned.append(
-            Shard(
-                path,
-                digest,
-                tuple(sample for sample, _ in part),
-                found or tuple(entry for _, entry in part),
-                record if stays else None,
-            )
-        )
+        if record is not None and record.digest == digest and _is_there(path, record, remote):
+            planned.append(Shard(path, digest, tuple(_placed(row, places[row.id]) for row in part), record))
+        else:
+            planned.append(Shard(path, digest, tuple(part)))
     return SplitPlan(name, tuple(planned), _changes(rows, known), _index_action(name, planned, known, remote))
 
 
@@ -142,17 +137,14 @@ def _is_there(path: str, record: ShardRecord, remote: Remote) -> bool:
     return remote.files.get(path) == (record.size, record.sha256)
 
 
-def _with_places(known: Index, rows: Sequence[Entry]) -> Iterator[Entry]:
-    """Rows of a shard that stays, with the places of their images taken from the index."""
-    places = {entry.id: entry for entry in known.entries}
-    for row in rows:
-        there = places[row.id]
-        yield index.placed(row, there.shard, [media.offset for media in there.media])
+def _placed(row: Entry, there: Entry) -> Entry:
+    """A row of a shard that stays, with the places of its images taken from the index."""
+    return index.placed(row, there.shard, [media.offset for media in there.media])
 
 
-def _changes(rows: Sequence[tuple[Sample, Entry]], known: Index | None) -> Changes:
-    before = {entry.id: entry.content for entry in known.entries} if known else {}
-    now = {entry.id: entry.content for _, entry in rows}
+def _changes(rows: Sequence[Entry], known: Index | None) -> Changes:
+    before = known.contents() if known else {}
+    now = {entry.id: entry.content for entry in rows}
     unchanged = sum(before.get(name) == content for name, content in now.items())
     both = len(before.keys() & now.keys())
     return Changes(len(now), len(now) - both, both - unchanged, len(before) - both, unchanged)
@@ -186,8 +178,7 @@ def _deletions(
 
 def _shard_operation(shard: Shard, remote: Remote) -> Operation:
     if shard.record:
-        return Operation(shard.path, "keep", f"{len(shard.samples):,} samples unchanged", shard.record.size)
-    size = sum(map(pack.encoded_size, shard.samples))
+        return Operation(shard.path, "keep", f"{len(shard.entries):,} samples unchanged", shard.record.size)
     if shard.path in remote.files:
-        return Operation(shard.path, "update", f"{len(shard.samples):,} samples, some changed", size)
-    return Operation(shard.path, "add", f"{len(shard.samples):,} samples", size)
+        return Operation(shard.path, "update", f"{len(shard.entries):,} samples, some changed", shard.bytes)
+    return Operation(shard.path, "add", f"{len(shard.entries):,} samples", shard.bytes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -43,6 +43,15 @@ class Head:
     def commit(self) -> str | None:
         """The commit, None for a repo that has none."""
         return self.state.commit if self.state else None
+
+    def rows(self, split: str) -> Sequence[Entry]:
+        """What the index tells of ``split``; nothing when there is none."""
+        known = self.remote.indexes.get(split)
+        return known.entries if known else ()
+
+    def contents(self, split: str) -> dict[str, str]:
+        """Id -> hash of the content, of the samples of ``split``."""
+        return {row.id: row.content for row in self.rows(split)}
 
     def foreign(self, split: str) -> list[str]:
         """Data files of ``split`` that something else wrote: those its card names, or that lie where ours would."""
@@ -130,33 +139,30 @@ def card_text(data: bytes) -> str:
         raise DataError(f"{CARD} on the Hub is not UTF-8 in line {line}.", hint=frontmatter.HINT) from error
 
 
-def samples(
-    hub: Hub, repo_id: str, commit: str, split: str, known: Index, rows: Sequence[Entry]
-) -> Iterator[tuple[Sample, Entry]]:
-    """The samples of ``rows``, their texts read from the shards' text columns and their images as byte ranges."""
-    wanted = {row.id: row for row in rows}
-    for shard in sorted({row.shard for row in rows}):
+def samples(hub: Hub, repo_id: str, commit: str, split: str, known: Index, ids: Collection[str]) -> Iterator[Sample]:
+    """The samples called ``ids``, their texts read from the shards' text columns, their images as byte ranges."""
+    rows = {row.id: row for row in known.entries if row.id in ids}
+    for shard in sorted({row.shard for row in rows.values()}):
         with hub.open(repo_id, shard, commit) as file:
             table = pq.ParquetFile(file).read(columns=["id", "prompt", *known.extra])
         for texts in table.to_pylist():
-            row = wanted.get(texts.pop("id"))
+            row = rows.get(texts.pop("id"))
             if row is None:
                 continue
             blobs = [
                 (m.role, Blob(m.name, m.size, Span(hub, repo_id, commit, shard, m.offset, m.size))) for m in row.media
             ]
             by_role = {role: [blob for name, blob in blobs if name == role] for role in (TARGET, CONTROLS, MASK)}
-            sample = Sample(
+            yield Sample(
                 id=row.id,
                 split=split,
                 prompt=texts.pop("prompt"),
                 controls=tuple(by_role[CONTROLS]),
                 mask=next(iter(by_role[MASK]), None),
                 target=next(iter(by_role[TARGET]), None),
-                extra=texts,
+                extra={name: value for name, value in texts.items() if value is not None},
                 origin=shard,
             )
-            yield sample, row
 
 
 @dataclass(frozen=True, slots=True)

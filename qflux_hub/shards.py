@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from qflux_hub.sample import Sample
+
 MB = 1_000_000
 DEFAULT_TARGET = 256 * MB
 MAX_SHARDS = 1_000
@@ -27,7 +29,16 @@ class Window:
     part: slice
 
 
+_ROW_OVERHEAD = 64
+"""Bytes that a row costs beside its media and texts; keeps tiny samples from making enormous row counts."""
+
 ROW_GROUP = Window(32 * MB, 96 * MB, slice(8, 16))
+
+
+def encoded_size(sample: Sample) -> int:
+    """The bytes that a sample adds to a shard, by which shards and row groups are cut."""
+    texts = len(sample.prompt) + sum(len(value) for value in sample.extra.values() if value)
+    return sum(blob.size for _, blob in sample.media()) + texts + _ROW_OVERHEAD
 
 
 def shard_window(target: int) -> Window:

@@ -13,11 +13,11 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, as_completed
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 from qflux_hub import __version__, cards, codes, index, pack, plan, remote
 from qflux_hub.errors import (
@@ -31,6 +31,7 @@ from qflux_hub.errors import (
 )
 from qflux_hub.hub import Add, Commit, Hub, RepoState, Sent, Stream, check_repo_id, open_hub
 from qflux_hub.index import Entry, Index, ShardRecord
+from qflux_hub.merge import Contents, Merge, merge
 from qflux_hub.naming import split_extension
 from qflux_hub.options import UploadKeywords, UploadOptions
 from qflux_hub.plan import Plan, Shard
@@ -48,7 +49,7 @@ from qflux_hub.source import (
     stop_at_errors,
     threads_left_at_once,
 )
-from qflux_hub.state import Memory, remember
+from qflux_hub.state import Memory, Seen, remember
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
@@ -109,17 +110,23 @@ def upload_editing_dataset_from_csv(
     return upload_dataset(root_dir, repo_id, private, progress=progress, **options)
 
 
-Rows = dict[str, list[tuple[Sample, Entry]]]
 Send = Callable[[str, Callable[[Stream], object]], Sent]
 
 
 @dataclass(slots=True)
 class _Upload:
-    """One run. ``done`` remembers what was sent, by digest, so that a plan made anew sends nothing twice."""
+    """One run. ``done`` remembers what was sent, by digest, so that a plan made anew sends nothing twice.
+
+    ``own``: the source's rows by split and id; ``then``: per split, what source and Hub held when they were last made
+    equal, None when that is not known; ``made``: what the Hub's splits will hold now.
+    """
 
     repo_id: str
     options: UploadOptions
     progress: Progress
+    own: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    then: Mapping[str, tuple[Contents, Contents]] | None = None
+    made: dict[str, Contents] = field(default_factory=dict)
     done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
     may_write: bool = False
     moved: dict[str, int] = field(default_factory=lambda: {"source": 0, "read": 0, "packed": 0, "sent": 0})
@@ -150,7 +157,21 @@ class _Upload:
         self._stop_at_errors(scan)
         self.moved["source"] = scan.counts()["bytes"]
         self.moved["read"] = sum(blob.size for blob in unread)
-        return self._sync(hub, scan, head)
+        for split, samples in scan.splits.items():
+            self.own[split] = {row.id: row for row in plan.entries(samples, scan.facts, scan.hashes)}
+        place = f"{hub.name} {self.repo_id} {self.options.revision or 'main'}"
+        seen = memory.seen(place)
+        if seen:
+            self.then = {split: (seen.ours.get(split, {}), seen.theirs.get(split, {})) for split in scan.splits}
+        report = self._sync(hub, scan, head)
+        if not self.options.dry_run and not self.options.create_pr and report.commit:
+            memory.saw(place, self._seen(report.commit))
+        return report
+
+    def _seen(self, commit: str) -> Seen:
+        """What source and Hub hold now."""
+        ours = {split: {row.id: row.content for row in rows.values()} for split, rows in self.own.items()}
+        return Seen(commit, ours, self.made)
 
     def _require_write(self, hub: Hub) -> None:
         if not self.may_write:
@@ -195,7 +216,8 @@ class _Upload:
     def _sync(self, hub: Hub, scan: Scan, head: Head) -> UploadReport:
         conflicts = 0
         while conflicts < CONFLICTS:
-            planned = self._plan(hub, scan, head)
+            rows = self._rows(scan, head)
+            planned = self._plan(scan, head, rows)
             operations = [*planned.operations(head.remote), *self._card_operation(planned, head)]
             if self.options.dry_run:
                 return self._report(hub, scan, head, planned, operations, None)
@@ -205,13 +227,15 @@ class _Upload:
             if all(operation.action == "keep" for operation in operations):
                 self._tag(hub, head.commit)
                 return self._report(hub, scan, head, planned, operations, None)
-            self._send_shards(hub, scan, planned)
+            self._send_shards(hub, scan, planned, head)
             adds = self._additions(hub, planned, head)
             try:
                 commit = self._commit(hub, planned, adds, head)
             except ConflictError:
                 conflicts += 1
-                head = self._after_conflict(hub, scan, head)
+                if self.then is None:  # what others change from here on is what they changed since we saw the Hub
+                    self.then = {split: (seen := head.contents(split), seen) for split in scan.splits}
+                head = self._head(hub, scan)
                 continue
             self._verify(hub, commit.oid, planned, adds)
             self._tag(hub, commit.oid)
@@ -223,12 +247,43 @@ class _Upload:
 
     # --- plan -------------------------------------------------------------------------------------------------
 
-    def _plan(self, hub: Hub, scan: Scan, head: Head) -> Plan:
-        rows = {split: plan.entries(samples, scan.facts, scan.hashes) for split, samples in scan.splits.items()}
-        for split, kept in self._older_versions(hub, scan, head).items():
-            rows[split] = sorted([*rows[split], *kept], key=lambda row: row[1].id.encode())
+    def _rows(self, scan: Scan, head: Head) -> dict[str, list[Entry]]:
+        """The rows that each split will have: the source's, but for those whose version on the Hub stands.
+
+        Raises ConflictError, with all of them in the report, for samples that were changed on both sides.
+        """
+        rows, conflicts = {}, []
+        self.made = {split: head.contents(split) for split in head.remote.indexes}
+        for split, own in self.own.items():
+            there = {row.id: row for row in head.rows(split)}
+            stay = self._older_versions(scan, head, split) & there.keys()
+            if self.then is not None and not self.options.mirror:
+                ours_then, theirs_then = self.then.get(split, ({}, {}))
+                ours, theirs = ({row.id: row.content for row in side.values()} for side in (own, there))
+                merged = merge(ours, {name: theirs[name] for name in theirs.keys() - stay}, ours_then, theirs_then)
+                scan.findings += _said(merged, split, scan.findings)
+                conflicts += [f"{split}/{name}" for name in merged.conflicts]
+                stay |= merged.theirs
+            rows[split] = [*(row for name, row in own.items() if name not in stay), *(there[name] for name in stay)]
+            self.made[split] = {row.id: row.content for row in rows[split]}
+        if conflicts:
+            more = f" and {len(conflicts) - 3:,} more" if len(conflicts) > 3 else ""
+            raise ConflictError(
+                f"Others changed the same samples of {self.repo_id}: {', '.join(conflicts[:3])}{more}; "
+                "nothing was published.",
+                hint="Take over their version, or overrule it with --mirror.",
+                report=scan,
+            )
+        return rows
+
+    def _plan(self, scan: Scan, head: Head, rows: Mapping[str, Sequence[Entry]]) -> Plan:
+        extra = {name for sample in scan.samples() for name in sample.extra}
+        for split, split_rows in rows.items():
+            if any(row.shard for row in split_rows):
+                extra |= set(head.remote.indexes[split].extra)
         return plan.make(
             rows,
+            tuple(sorted(extra)),
             head.remote,
             shard_size=self.options.shard_size,
             prune=head.splits() - scan.splits.keys() if self.options.prune_splits else (),
@@ -236,21 +291,16 @@ class _Upload:
             mirror=self.options.mirror,
         )
 
-    def _older_versions(self, hub: Hub, scan: Scan, head: Head) -> Rows:
-        """Samples that were left out now but are on the Hub from before, to stay as they are there."""
-        kept: Rows = {}
-        for split, names in scan.left_out.items():
-            known = head.remote.indexes.get(split)
-            if not head.is_known(split) and not names <= _contents(known).keys():
-                raise RefusedError(
-                    f"The index of {split!r} on the Hub does not tell what is there of the {len(names):,} samples that "
-                    "are left out; nothing was sent.",
-                    hint="Mend these samples, and upload without --skip-bad: that writes the index anew.",
-                )
-            rows = [entry for entry in known.entries if entry.id in names] if known else []
-            if rows and known and head.commit:
-                kept[split] = list(remote.samples(hub, self.repo_id, head.commit, split, known, rows))
-        return kept
+    def _older_versions(self, scan: Scan, head: Head, split: str) -> set[str]:
+        """Samples that were left out now; what is on the Hub of them stays as it is there."""
+        names = scan.left_out.get(split, set())
+        if names and not head.is_known(split) and not names <= head.contents(split).keys():
+            raise RefusedError(
+                f"The index of {split!r} on the Hub does not tell what is there of the {len(names):,} samples that "
+                "are left out; nothing was sent.",
+                hint="Mend these samples, and upload without --skip-bad: that writes the index anew.",
+            )
+        return set(names)
 
     def _card_operation(self, planned: Plan, head: Head) -> Iterator[Operation]:
         """What becomes of the card. Its numbers are known before packing only when no shard is written.
@@ -279,13 +329,13 @@ class _Upload:
         if self.options.tag and commit:
             hub.create_tag(self.repo_id, self.options.tag, commit)
 
-    def _send_shards(self, hub: Hub, scan: Scan, planned: Plan) -> None:
+    def _send_shards(self, hub: Hub, scan: Scan, planned: Plan, head: Head) -> None:
         """Pack and send every shard that is not on the Hub, ``workers`` at a time.
 
         Raises DataError, with all findings, when a file is not the one any more that was checked.
         """
         missing = [shard for shard in planned.to_write if shard.digest not in self.done]
-        total = sum(blob.size for shard in missing for sample in shard.samples for _, blob in sample.media())
+        total = sum(media.size for shard in missing for row in shard.entries for media in row.media)
         with self.progress.task("Sending", total) as task, threads_left_at_once(self.options.workers) as pool:
             given_up = threading.Event()
 
@@ -294,8 +344,10 @@ class _Upload:
                     raise CancelledError
                 task.advance(amount)
 
-            send = self._sender(hub)
-            under_way = [pool.submit(send_shard, send, shard, planned.extra, advance) for shard in missing]
+            send, samples = self._sender(hub), self._samples(hub, scan, head, missing)
+            under_way = [
+                pool.submit(send_shard, send, shard, samples[shard.path], planned.extra, advance) for shard in missing
+            ]
             try:
                 for sent in as_completed(under_way):
                     digest, record, rows, new_bytes = sent.result()
@@ -309,6 +361,20 @@ class _Upload:
                     error.report = scan
                 raise
         self.moved["read"] += total
+
+    def _samples(self, hub: Hub, scan: Scan, head: Head, shards: Sequence[Shard]) -> dict[str, list[Sample]]:
+        """The samples of each shard, by its path: from the source, or from the Hub where its version stands."""
+        found: dict[str, list[Sample]] = {}
+        for split, own in scan.splits.items():
+            local = {sample.id: sample for sample in own}
+            mine = [shard for shard in shards if index.shard_split(shard.path) == split]
+            staying = {row.id for shard in mine for row in shard.entries if row.shard}
+            if staying and head.commit:
+                known = head.remote.indexes[split]
+                local |= {one.id: one for one in remote.samples(hub, self.repo_id, head.commit, split, known, staying)}
+            for shard in mine:
+                found[shard.path] = [local[row.id] for row in shard.entries]
+        return found
 
     def _sender(self, hub: Hub) -> Send:
         return partial(hub.send, self.repo_id, revision=self.options.revision, create_pr=self.options.create_pr)
@@ -336,7 +402,7 @@ class _Upload:
         records: dict[str, ShardRecord] = {}
         rows: list[Entry] = []
         for shard in split.shards:
-            expected = ShardRecord(shard.digest, "", sum(map(pack.encoded_size, shard.samples))), shard.entries
+            expected = ShardRecord(shard.digest, "", shard.bytes), shard.entries
             known = (shard.record, shard.entries) if shard.record else self.done.get(shard.digest, expected)
             records[shard.path] = known[0]
             rows += known[1]
@@ -377,19 +443,6 @@ class _Upload:
             if state is None or state.commit == head.commit or _differences(state, adds, deletions):
                 raise
             return Commit(state.commit, f"{hub.url(self.repo_id)}/commit/{state.commit}")
-
-    def _after_conflict(self, hub: Hub, scan: Scan, head: Head) -> Head:
-        """The new head, to plan on again. Raises ConflictError when the splits to upload changed in it."""
-        now = self._head(hub, scan)
-        for split in scan.splits:
-            before, after = (_contents(one.remote.indexes.get(split)) for one in (head, now))
-            if before != after:
-                raise ConflictError(
-                    f"Someone else changed the split {split!r} of {self.repo_id} during this upload; "
-                    "nothing was published.",
-                    hint="Run the same command with --dry-run to see what it would change now.",
-                )
-        return now
 
     def _verify(self, hub: Hub, commit: str, planned: Plan, adds: Sequence[Add]) -> None:
         """The commit lists what was planned, and the first and last image of each new shard come back as sent."""
@@ -440,12 +493,12 @@ class _Upload:
 
 
 def send_shard(
-    send: Send, shard: Shard, extra: Sequence[str], advance: Callable[[int], None]
+    send: Send, shard: Shard, samples: Sequence[Sample], extra: Sequence[str], advance: Callable[[int], None]
 ) -> tuple[str, ShardRecord, tuple[Entry, ...], int]:
     """Pack one shard into its upload: (digest, record, rows with places, new bytes). Safe to repeat."""
     packed: list[pack.Packed] = []
     try:
-        sent = send(shard.path, lambda sink: packed.append(pack.pack(shard.samples, extra, sink, advance)))
+        sent = send(shard.path, lambda sink: packed.append(pack.pack(samples, extra, sink, advance)))
     except OSError as error:
         where = str(error.filename or shard.path)
         finding = codes.CHANGED_FILE(where, f"{where} changed while it was uploaded: {error.strerror or error}.")
@@ -506,5 +559,14 @@ def _git_blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _contents(known: Index | None) -> dict[str, tuple[Any, ...]]:
-    return {entry.id: entry.content for entry in known.entries} if known else {}
+def _said(merged: Merge, split: str, before: Sequence[Finding]) -> Iterator[Finding]:
+    """What a merge decided, as findings that were not made ``before``."""
+    told = {(finding.code, finding.sample) for finding in before}
+    for names, code, what in (
+        (merged.added, codes.KEPT_ON_HUB, "was added on the Hub by others; it is kept."),
+        (merged.changed, codes.KEPT_ON_HUB, "was changed on the Hub by others; their version is kept."),
+        (merged.conflicts, codes.EDIT_CONFLICT, "was changed here and, differently, on the Hub."),
+    ):
+        for name in names:
+            if (code.name, (split, name)) not in told:
+                yield code(f"{split}/{name}", f"{split}/{name} {what}", sample=(split, name))

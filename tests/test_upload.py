@@ -62,7 +62,7 @@ def from_csv(hub: LocalHub, data: Path) -> UploadReport:
 
 @pytest.mark.usefixtures("first")
 def test_a_first_upload_is_one_commit_on_top_of_the_initial_one(hub: LocalHub) -> None:
-    assert commits(hub, "me/photos") == ["Upload dataset (test: 3 added; train: 9 added)", "initial commit"]
+    assert commits(hub, "me/photos") == ["Upload dataset (train: 9 added; test: 3 added)", "initial commit"]
 
 
 def test_a_first_upload_creates_a_private_repo(hub: LocalHub, first: UploadReport) -> None:
@@ -84,10 +84,10 @@ def test_the_report_says_what_was_done(hub: LocalHub, first: UploadReport) -> No
         "train": {"samples": 9, "added": 9, "changed": 0, "removed": 0, "unchanged": 0},
     }
     assert [(one["path"], one["action"]) for one in told["operations"]] == [
-        ("data/test/cat_by_the_wall-abc8bc21.parquet", "add"),
-        (".qflux/index/test.parquet", "add"),
         ("data/train/astronaut_in_space-b55fa42a.parquet", "add"),
         (".qflux/index/train.parquet", "add"),
+        ("data/test/cat_by_the_wall-abc8bc21.parquet", "add"),
+        (".qflux/index/test.parquet", "add"),
         ("README.md", "add"),
     ]
     assert [*told["bytes"]] == ["source", "read", "packed", "sent"]

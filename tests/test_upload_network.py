@@ -65,27 +65,37 @@ def test_a_card_that_was_written_in_between_is_merged_into(hub: LocalHub, repo: 
     assert fetch(hub, repo, "README.md").endswith(b"\nTheir words.\n")
 
 
-@pytest.mark.parametrize("how", ["upload", "by hand"])
-def test_a_change_of_the_same_split_in_between_stays_and_is_a_conflict(
-    hub: LocalHub, repo: str, tmp_path: Path, edited: Path, how: str
+def test_what_others_added_in_between_is_kept_and_listed(
+    hub: LocalHub, repo: str, tmp_path: Path, edited: Path
 ) -> None:
     other = lay_split(tmp_path / "other", "train", "abcd")
+    with network(hub, before=once(lambda: upload_dataset(other, repo, hub=hub))) as way:
+        report = upload_dataset(edited, repo, hub=way.url, token=hub.token)
+    assert {name: prompts(hub, repo)[name] for name in "cd"} == {"c": "Another prompt.", "d": "Prompt of d."}
+    assert [finding.message for finding in report.findings] == ["train/d was added on the Hub by others; it is kept."]
 
-    def change() -> None:
-        if how == "upload":
-            upload_dataset(other, repo, hub=hub)
-        else:
-            (path,) = [path for path in files(hub, repo) if path.startswith("data/train/")]
-            api(hub).delete_file(path, repo, repo_type="dataset")
 
-    with network(hub, before=once(change)) as way:
-        with pytest.raises(ConflictError, match=r"changed the split 'train' .* nothing was published") as caught:
+def test_a_sample_that_others_changed_in_between_differently_is_a_conflict(
+    hub: LocalHub, repo: str, tmp_path: Path, edited: Path
+) -> None:
+    other = lay_split(tmp_path / "other", "train", "abc")
+    write(other / "train/training_images/c.txt", "A third prompt.")
+    with network(hub, before=once(lambda: upload_dataset(other, repo, hub=hub))) as way:
+        with pytest.raises(ConflictError, match=r"same samples of .*: train/c; nothing was published") as caught:
             upload_dataset(edited, repo, hub=way.url, token=hub.token)
     assert caught.value.code == 6
-    if how == "upload":
-        assert [*prompts(hub, repo)] == ["a", "b", "c", "d"]
-    else:
-        assert not any(path.startswith("data/train/") for path in files(hub, repo))
+    assert [finding.code for finding in caught.value.report.findings] == ["edit-conflict"]
+    assert prompts(hub, repo)["c"] == "A third prompt."
+
+
+def test_a_shard_that_was_removed_by_hand_in_between_is_written_again(hub: LocalHub, repo: str, edited: Path) -> None:
+    def remove() -> None:
+        (path,) = [path for path in files(hub, repo) if path.startswith("data/train/")]
+        api(hub).delete_file(path, repo, repo_type="dataset")
+
+    with network(hub, before=once(remove)) as way:
+        upload_dataset(edited, repo, hub=way.url, token=hub.token)
+    assert prompts(hub, repo)["c"] == "Another prompt."
 
 
 def test_a_change_of_another_split_in_between_is_kept(hub: LocalHub, repo: str, tmp_path: Path, edited: Path) -> None:
@@ -122,12 +132,11 @@ def test_of_two_first_uploads_at_once_none_undoes_the_other(hub: LocalHub, repo:
     assert "`test`" in card
 
 
-def test_of_two_first_uploads_of_the_same_split_the_first_wins(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+def test_of_two_first_uploads_of_the_same_split_all_samples_arrive(hub: LocalHub, repo: str, tmp_path: Path) -> None:
     one, two = lay_split(tmp_path / "one", "train", "ab"), lay_split(tmp_path / "two", "train", "xy")
     with network(hub, before=once(lambda: upload_dataset(two, repo, hub=hub))) as way:
-        with pytest.raises(ConflictError):
-            upload_dataset(one, repo, hub=way.url, token=hub.token)
-    assert [*prompts(hub, repo)] == ["x", "y"]
+        upload_dataset(one, repo, hub=way.url, token=hub.token)
+    assert [*prompts(hub, repo)] == ["a", "b", "x", "y"]
 
 
 def test_uploads_of_many_splits_at_once_all_arrive(hub: LocalHub, repo: str, tmp_path: Path) -> None:
