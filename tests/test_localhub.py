@@ -8,10 +8,11 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hubtools import Traffic, api, ask, run_client
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfFileSystem
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, HfFileSystem
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -254,6 +255,26 @@ def test_a_moved_repo_is_found_under_its_old_name(hub: LocalHub) -> None:
     api(hub).create_repo("me/old")
     assert api(hub).model_info("me/old").id == "me/old"
     assert {"me/new", "me/old"} <= {model.id for model in api(hub).list_models(author="me")}
+
+
+def test_repos_are_listed_by_author_words_and_tags(hub: LocalHub) -> None:
+    client = api(hub, hub.add_user("zoe"))
+    for number in range(5):
+        client.create_repo(f"zoe/photo-{number}", repo_type="dataset", private=number == 0)
+    client.upload_file(
+        path_or_fileobj=b"---\ntags: [sky]\n---\n", path_in_repo="README.md", repo_id="zoe/photo-3", repo_type="dataset"
+    )
+
+    def names(caller: HfApi, **options: Any) -> list[str]:
+        return [found.id for found in caller.list_datasets(author="zoe", **options)]
+
+    assert names(client) == [f"zoe/photo-{number}" for number in (4, 3, 2, 1, 0)]
+    assert names(api(hub)) == [f"zoe/photo-{number}" for number in (4, 3, 2, 1)]
+    assert names(client, search="PHOTO-2") == ["zoe/photo-2"]
+    assert names(client, filter="sky") == ["zoe/photo-3"]
+    first = ask(f"{hub.url}/api/datasets?author=zoe&limit=3", token=hub.token)
+    rest = ask(first.headers["link"].partition(">")[0][1:], token=hub.token)
+    assert [found["id"] for found in first.json + rest.json] == names(api(hub))
 
 
 def test_a_deleted_repo_is_gone(hub: LocalHub, repo: str) -> None:

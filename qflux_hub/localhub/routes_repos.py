@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 from starlette.responses import Response
@@ -113,18 +114,20 @@ def listing(hub: Services, call: Call) -> Response:
     if repo_type not in TYPES:
         return answer([])
     repos = hub.store.search(repo_type, call.caller, author=call.query.get("author"), search=call.query.get("search"))
-    tags = {tag for tag in call.query.get("filter", "").split(",") if tag}
-    limit, skip = call.number("limit", PAGE), call.number("skip", 0)
+    wanted = {tag for tag in call.query.get("filter", "").split(",") if tag}
+    limit, skip = max(1, call.number("limit", PAGE)), call.number("skip", 0)
     found: list[dict[str, Any]] = []
-    for repo in repos[skip:]:
-        if len(found) == limit:
-            break
+    for number, repo in enumerate(repos[skip:], skip):
         commit = hub.store.resolve(repo, "main")
+        if not wanted <= set(_tags(card_metadata(hub, commit))):
+            continue
+        if len(found) == limit:
+            query = urlencode({**call.query, "skip": str(number)})
+            return answer(found, headers={"Link": f'<{call.origin}{call.raw_path}?{query}>; rel="next"'})
         item = describe(hub, repo, commit, blobs=False, expand=_expand(call))
-        if tags <= set(item.get("tags") or tags):
-            if not call.flag("full"):
-                item.pop("siblings", None)
-            found.append(item)
+        if not call.flag("full"):
+            item.pop("siblings", None)
+        found.append(item)
     return answer(found)
 
 

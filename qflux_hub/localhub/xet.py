@@ -8,6 +8,7 @@ decode to the SHA-256 that it names.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ from qflux_hub.localhub.xorb import ChunkTable
 
 ANSWER_XORBS = 64
 """Xorbs described in one dedup answer: about 4 GB of content and 3 MB of answer."""
+
+
+NOTED_MS = 10 * 60 * 1000
+"""How old a note of use may be before it is written again: a write for every answer would cost more than the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +190,16 @@ class XetStore:
             (row["xorb"], row["xorb"], ANSWER_XORBS - 1),
         ).fetchall()
         names += [other["xorb"] for other in others]
-        # From here on the client may build on these xorbs: a collection has to leave them alone for a while.
-        with self._db.write() as writing:
-            writing.executemany("UPDATE xorb SET used = ? WHERE hash = ?", [(now_ms(), name) for name in names])
+        self._spare(names)
         return shard.answer((xethash.parsed(name), self.chunks(name)) for name in names)
+
+    def _spare(self, names: list[str]) -> None:
+        """Note that a client may build on these xorbs from now on, so that a collection leaves them alone for a while."""
+        query = "SELECT hash FROM xorb WHERE hash IN (SELECT value FROM json_each(?)) AND used < ?"
+        stale = self._db.connection.execute(query, (json.dumps(names), now_ms() - NOTED_MS)).fetchall()
+        if stale:
+            with self._db.write() as db:
+                db.executemany("UPDATE xorb SET used = ? WHERE hash = ?", [(now_ms(), row["hash"]) for row in stale])
 
     # -- reading
 
