@@ -49,7 +49,7 @@ from qflux_hub.source import (
     stop_at_errors,
     threads_left_at_once,
 )
-from qflux_hub.state import Memory, Seen, remember
+from qflux_hub.state import Memory, Seen, remember, store
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
@@ -388,6 +388,7 @@ class _Upload:
         for split in planned.splits:
             if split.index_action != "keep":
                 data = index.write(self._index(planned, split))
+                store(data)  # the next run on this machine need not fetch it
                 sent = self._sender(hub)(index.path(split.name), _writer(data))
                 self.moved["sent"] += sent.new_bytes
                 adds.append(Add(index.path(split.name), sent.size, sent.sha256))
