@@ -41,11 +41,19 @@ def pages(tail: bytes, size: int) -> dict[str, list[Page]]:
     ``tail`` is the end of a file of ``size`` bytes, from the first byte of its page index on (or more of it). Raises
     VerificationError when it is no Parquet file or has no page index.
     """
-    if tail[-4:] != _MAGIC:
+    if tail[-4:] != _MAGIC or len(tail) < 12:
         raise VerificationError("The file does not end like a Parquet file.", hint="Write or download it again.")
-    start = size - len(tail)
     (footer,) = struct.unpack("<I", tail[-8:-4])
-    metadata = _Compact(tail, len(tail) - 8 - footer).struct()
+    try:
+        return _pages(tail, len(tail) - 8 - footer, size - len(tail))
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError, struct.error) as error:
+        message = f"The Parquet footer cannot be read: {type(error).__name__}."
+        raise VerificationError(message, hint="Write or download the file again.") from error
+
+
+def _pages(tail: bytes, footer: int, start: int) -> dict[str, list[Page]]:
+    """``footer`` is where in ``tail`` the metadata begins, ``start`` where in the file ``tail`` does."""
+    metadata = _Compact(tail, footer).struct()
     found: dict[str, list[Page]] = {}
     before = 0
     for group in metadata[_ROW_GROUPS]:
@@ -70,6 +78,8 @@ class _Compact:
     """A reader of Thrift's compact protocol: structs become {field number: value}."""
 
     def __init__(self, data: bytes, at: int) -> None:
+        if at < 0:
+            raise VerificationError("What was read of the file does not reach back to its footer or page index.")
         self.data, self.at = data, at
 
     def struct(self) -> dict[int, Any]:
