@@ -200,9 +200,11 @@ def _images(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], 
 
 def read_into(blob: Blob, view: memoryview) -> None:
     """Fill ``view`` with the blob's bytes. Raises DataError when the file is not the one that was checked."""
-    with blob.open() as file:
-        if blob.stamp is not None and blob.stamp != stamp_of(file):
-            raise _changed(blob)
+    try:
+        file = blob.open()
+    except FileNotFoundError as error:
+        raise _changed(blob) from error
+    with file:
         at = 0
         while at < len(view):
             count = file.readinto(view[at:])  # type: ignore[attr-defined]  # raw files have it, BinaryIO hides it
@@ -210,6 +212,8 @@ def read_into(blob: Blob, view: memoryview) -> None:
                 raise _changed(blob)
             at += count
         if file.read(1):
+            raise _changed(blob)
+        if blob.stamp is not None and blob.stamp != stamp_of(file):  # asked last, so that no change slips in between
             raise _changed(blob)
 
 

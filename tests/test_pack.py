@@ -240,6 +240,25 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changed_since_it_was_checked_is_refused(tmp_path, change):
+    samples = samples_of(tmp_path, [([5000], None, None, "Hi")])
+    CHANGES[change](tmp_path / "0_0")
+    with pytest.raises(DataError, match="0_0 changed") as error:
+        packed(samples)
+    assert "nothing was published" in error.value.hint
+
+
+@pytest.mark.parametrize("change", ["grew", "shrank", "removed"])
+def test_a_blob_without_stamp_is_held_to_its_size(tmp_path, change):
+    (sample,) = samples_of(tmp_path, [([5000], None, None, "Hi")])
+    bare = replace(sample, controls=(replace(sample.controls[0], stamp=None),))
+    assert packed([bare]) == packed([sample])
+    CHANGES[change](tmp_path / "0_0")
+    with pytest.raises(DataError, match="0_0 changed"):
+        packed([bare])
+
+
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
     samples = samples_of(tmp_path, [([5000], None, 70, "Hi"), ([50], None, None, "Ho")])
 
