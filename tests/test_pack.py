@@ -260,14 +260,20 @@ def test_a_blob_without_stamp_is_held_to_its_size(tmp_path, change):
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
-    samples = samples_of(tmp_path, [([5000], None, 70, "Hi"), ([50], None, None, "Ho")])
+    path = write(tmp_path / "a.png", b"a" * 5000)
+    os.utime(path, ns=(1, 1))
+    blob = FolderTree(tmp_path).blob("a.png")
 
-    def meddle(read):
-        if read == 70:  # the first sample's target is read first; its control comes next
-            (tmp_path / "0_0").write_bytes(b"x" * 5000)
+    class Meddled(io.FileIO):
+        """Is rewritten, to the same length, by somebody else while it is read."""
 
-    with pytest.raises(DataError, match="0_0 changed"):
-        pack(samples, [], io.BytesIO(), meddle)
+        def readinto(self, buffer):
+            path.write_bytes(b"b" * 5000)
+            return super().readinto(buffer)
+
+    sample = Sample("a", "train", "Hi", (replace(blob, opener=lambda name: Meddled(tmp_path / name)),))
+    with pytest.raises(DataError, match="a.png changed"):
+        packed([sample])
 
 
 # --- the page index ---------------------------------------------------------------------------------------------
