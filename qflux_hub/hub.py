@@ -47,6 +47,8 @@ TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN"
 """Looked at in this order; the documentation that people follow names the second, the client reads the others."""
 MAX_OPERATIONS = 2_000
 """What one commit takes; more is refused, because half of a dataset must never show."""
+_PATIENCE, _PATIENCE_WITH_COMMITS = 60, 600
+"""Seconds without a byte after which a Hub counts as gone; the client itself waits for ever."""
 LARGE = 4 * 1024 * 1024
 """A file of this size or more is sent as an LFS object even when it is text."""
 
@@ -242,8 +244,12 @@ class Hub:
                 f"Uploading to {self.endpoint} needs an access token, and none was found.",
                 hint="Set HF_TOKEN (or HUGGINGFACE_HUB_TOKEN), run `hf auth login`, or pass --token.",
             )
-        with self._translated("whoami"):
-            user = self.api.whoami()
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        with self._translated(repo_id):  # the client's own `whoami` would wait for an answer for ever
+            response = get_session().get(f"{self.endpoint}/api/whoami-v2", headers=self._headers(), timeout=_PATIENCE)
+            hf_raise_for_status(response)
+        user = response.json()
         access = user.get("auth", {}).get("accessToken") or {}
         namespace = repo_id.split("/")[0]
         who = f"The token {self.token.source} ({user['name']})"
@@ -264,7 +270,7 @@ class Hub:
         """The repo at ``revision`` with all its files. One request. Raises NotFoundError, AuthError."""
         with self._translated(repo_id, revision):
             ask = self.api.dataset_info if repo_type == "dataset" else self.api.model_info
-            info = ask(repo_id, revision=revision, files_metadata=True)
+            info = ask(repo_id, revision=revision, files_metadata=True, timeout=_PATIENCE)
         files = {
             file.rfilename: RemoteFile(
                 file.rfilename, file.size or 0, file.blob_id or "", file.lfs.sha256 if file.lfs else None
@@ -296,7 +302,7 @@ class Hub:
         if span:
             headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
         with self._translated(repo_id, revision):
-            response = http_backoff("GET", url, headers=headers, follow_redirects=True)
+            response = http_backoff("GET", url, headers=headers, follow_redirects=True, timeout=_PATIENCE)
             hf_raise_for_status(response)
         if span and response.status_code != 206:  # a server without ranges sends the whole file
             return bytes(response.content[span[0] : span[1]])
@@ -427,7 +433,7 @@ class Hub:
                 params={"create_pr": "1"} if create_pr else None,
                 headers=self._headers() | {"Content-Type": "application/x-ndjson"},
                 content=body,
-                timeout=600,
+                timeout=_PATIENCE_WITH_COMMITS,
             )
             hf_raise_for_status(response)
         answer = response.json()
@@ -497,7 +503,7 @@ class Hub:
         if status in (409, 412):
             return ConflictError(f"{what} changed meanwhile: {said}", hint="Run the same command again.")
         if status is None:
-            reason = str(error) or type(error).__name__
+            reason = str(error).rstrip(".") or type(error).__name__
             return HubError(
                 f"No answer from {self.endpoint}: {reason}.", hint="Check the network and --hub / HF_ENDPOINT."
             )
