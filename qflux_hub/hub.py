@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -313,11 +313,16 @@ class Hub:
 
         The client's own default reads 5 MB ahead of every seek: for the metadata of 100 row groups, half a gigabyte.
         """
+        with self._translated(repo_id, revision):
+            place = f"{repo_type}s/{repo_id}@{revision}/{path}"
+            return self._file_system.open(place, cache_type="none")  # type: ignore[no-any-return]
+
+    @cached_property
+    def _file_system(self) -> Any:
+        """Not among the instances that fsspec keeps: `datasets` pickles all of those, and their tokens, with a stream."""
         from huggingface_hub import HfFileSystem
 
-        files = HfFileSystem(endpoint=self.endpoint, token=self._credential)
-        with self._translated(repo_id, revision):
-            return files.open(f"{repo_type}s/{repo_id}@{revision}/{path}", cache_type="none")  # type: ignore[no-any-return]
+        return HfFileSystem(endpoint=self.endpoint, token=self._credential, skip_instance_cache=True)
 
     def download(self, repo_id: str, revision: str, paths: Sequence[str], repo_type: RepoType = "dataset") -> Path:
         """Download files into this hub's cache; returns the folder in which they lie under their own paths."""
