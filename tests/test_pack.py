@@ -272,7 +272,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
             return super().readinto(buffer)
 
     sample = Sample("a", "train", "Hi", (replace(blob, opener=lambda name: Meddled(tmp_path / name)),))
-    with pytest.raises(DataError, match="a.png changed"):
+    with pytest.raises(DataError, match="changed"):
         packed([sample])
 
 
