@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         VerificationError,
         VisibilityError,
     )
+    from qflux_hub.fix import fix_dataset
     from qflux_hub.load import load_editing_dataset
     from qflux_hub.localhub import LocalHub
     from qflux_hub.preview import preview_dataset
@@ -51,6 +52,7 @@ _HOMES = {
         "VerificationError",
         "VisibilityError",
     ),
+    "fix": ("fix_dataset",),
     "load": ("load_editing_dataset",),
     "localhub": ("LocalHub",),
     "preview": ("preview_dataset",),
@@ -82,6 +84,7 @@ __all__ = [
     "VisibilityError",
     "__version__",
     "check_dataset",
+    "fix_dataset",
     "load_editing_dataset",
     "preview_dataset",
     "scan_dataset",

@@ -283,6 +283,23 @@ OUTSIDE_ROOT = _code(
     machine could be published by mistake. `--follow-links` allows links, nothing allows paths.""",
 )
 
+# --- repairs -----------------------------------------------------------------------------------------------------
+
+INTERRUPTED_FIX = _code(
+    "interrupted-fix",
+    "note",
+    "An earlier repair was interrupted.",
+    """Its changes were taken back before anything else was done, because what stood there before is certain, and files
+    may have changed since it was planned.""",
+)
+CANNOT_UNDO = _code(
+    "cannot-undo",
+    "error",
+    "A repair cannot be taken back.",
+    """The file changed since, or its old name is taken. Nothing is overwritten, so nothing of that log was taken back.
+    The originals lie in the log's folder.""",
+)
+
 # --- the Hub -----------------------------------------------------------------------------------------------------
 
 TOKENS_DIFFER = _code(

@@ -7,6 +7,7 @@ the dataclasses exist for type checkers only; a test holds them together.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -42,6 +43,23 @@ class CheckOptions(ReadOptions):
 
     allow_empty_prompt: bool = _option(False, "Take empty prompts as they are.")
     strict: bool = _option(False, "Let warnings fail as errors do.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairOptions(ReadOptions):
+    """How repairs are made."""
+
+    apply: bool = _option(False, "Make the repairs; without it they are only shown.")
+    undo: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
+        None, "Take the repairs of a log back.", metavar="LOG"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixOptions(RepairOptions):
+    """What ``fix_dataset`` takes."""
+
+    only: Sequence[str] = _option((), "Only repair findings of this code (repeatable).", metavar="CODE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +139,14 @@ class PreviewKeywords(ReadKeywords, total=False):
     revision: str | None
     serve: bool
     port: int
+
+
+class FixKeywords(ReadKeywords, total=False):
+    """Keywords of ``fix_dataset``."""
+
+    apply: bool
+    undo: str | os.PathLike[str] | None
+    only: Sequence[str]
 
 
 class UploadKeywords(CheckKeywords, total=False):

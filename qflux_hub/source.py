@@ -22,7 +22,7 @@ from qflux_hub.report import Finding, Progress, tally
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
 from qflux_hub.state import Memory, remember
-from qflux_hub.tree import FolderTree
+from qflux_hub.tree import FolderTree, Tree
 
 Source = str | os.PathLike[str]
 T = TypeVar("T")
@@ -146,7 +146,11 @@ def check_dataset(source: Source, *, progress: Progress | None = None, **options
 
 def read_source(source: Source, options: ReadOptions, progress: Progress) -> Scan:
     """All samples of a source, with what its layout found. Opens no image."""
-    tree = FolderTree(source, follow_links=options.follow_links)
+    return read_tree(FolderTree(source, follow_links=options.follow_links), options, progress)
+
+
+def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:
+    """All samples of a tree that was listed already."""
     findings: list[Finding] = list(tree.findings)
     match = layouts.detect(tree, options.layout, findings.append)
     unknown = [split for split in options.splits if split not in match.splits]

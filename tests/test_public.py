@@ -17,6 +17,7 @@ CONTRACT = {
     "upload_dataset": ["source", "repo_id", "private"],
     "scan_dataset": ["source"],
     "check_dataset": ["source"],
+    "fix_dataset": ["source"],
 }
 
 

@@ -14,7 +14,8 @@ import qflux_hub
 from qflux_hub.cli.console import Console
 from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
-from qflux_hub.options import CheckOptions, PreviewOptions, ReadOptions, UploadOptions
+from qflux_hub.fixes import EXTENSION_CODES
+from qflux_hub.options import CheckOptions, FixOptions, PreviewOptions, ReadOptions, RepairOptions, UploadOptions
 
 app = typer.Typer(
     name="qflux",
@@ -26,6 +27,9 @@ app = typer.Typer(
 )
 
 SourceArgument = Annotated[str, typer.Argument(help="Folder of the dataset.", show_default=False)]
+RepairedArgument = Annotated[
+    str | None, typer.Argument(help="Folder of the dataset; none with --undo.", show_default=False)
+]
 RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
 
 
@@ -80,6 +84,22 @@ def preview(
     console.show(result)
     sys.stdout.flush()
     result.wait()
+
+
+@_command("fix", FixOptions)
+def fix(console: Console, source: RepairedArgument = None, **options: Any) -> object:
+    """Show what can be repaired in a dataset; with --apply, repair it.
+
+    Exits 1 when something could not be repaired.
+    """
+    return qflux_hub.fix_dataset(source, progress=console.progress, **options)
+
+
+@_command("fix-extensions", RepairOptions)
+def fix_extensions(console: Console, source: RepairedArgument = None, **options: Any) -> object:
+    """Show or repair wrong extensions of images, and where tables name them, alone."""
+    only = () if options["undo"] else EXTENSION_CODES
+    return qflux_hub.fix_dataset(source, only=only, progress=console.progress, **options)
 
 
 @_command("hub")

@@ -5,15 +5,20 @@ Widths are made for 80 columns. What users wrote (paths, prompts, messages) is n
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 from rich import box
 from rich.console import Console as Rich
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from qflux_hub.codes import CODES
+from qflux_hub.fix import FixReport
+from qflux_hub.fixes import Change
 from qflux_hub.preview import Preview
 from qflux_hub.report import SEVERITIES, Finding, UploadReport, tally
 from qflux_hub.source import Scan
@@ -145,6 +150,51 @@ def _(result: UploadReport) -> str:
     if result.pull_request or result.commit_url:
         return result.pull_request or result.commit_url or ""
     return f"{result.url}/commit/{result.commit}" if result.commit else result.url
+
+
+@tell.register
+def _(result: FixReport, out: Rich, *, verbose: bool) -> None:
+    done = "taken back" if result.taken_back else "made" if result.applied else "not made yet"
+    if result.changes:
+        out.print(Text.assemble((f"{result.source}: {plural(len(result.changes), 'repair')}", "bold"), f", {done}"))
+    for code in dict.fromkeys(change.code for change in result.changes):
+        of_this = [change for change in result.changes if change.code == code]
+        shown = of_this if verbose else of_this[:_AT_MOST]
+        _tell_changes(code, shown, out)
+        if len(shown) < len(of_this):
+            out.print(Text(f"  … and {len(of_this) - len(shown):,} more {code} (--verbose lists all)"))
+    if result.findings:
+        out.print()
+        tell_findings(result.findings, out, verbose=verbose)
+    out.print()
+    if result.undo:
+        out.print(Text.assemble(("Done. ", "green"), "This takes it back:"))
+        out.print(Text(f"  qflux fix --undo {shlex.quote(result.undo)}"), soft_wrap=True)
+    elif result.changes and not result.applied:
+        out.print(Text("Nothing was changed; --apply makes these repairs."))
+    elif not result.changes and not result.failed:
+        out.print(Text("Nothing to repair.", style="green"))
+
+
+def _tell_changes(code: str, changes: Sequence[Change], out: Rich) -> None:
+    if not out.is_terminal:  # one line a change, for grep
+        for change in changes:
+            to = f" -> {change.to}" if change.to else ""
+            out.print(Text(f"{change.action:<6} {change.path}{to} ({change.detail}) [{code}]"))
+        return
+    out.print(Text.assemble("\n", (code, "yellow"), "  ", (CODES[code].title, "dim")))
+    rows = Table.grid(padding=(0, 2), pad_edge=False)
+    rows.add_column(overflow="fold", ratio=3)
+    rows.add_column(overflow="fold", ratio=2, style="dim")
+    for change in changes:
+        to = f" → {change.to.rpartition('/')[2]}" if change.to else ""
+        rows.add_row(Text(change.path + to), Text(change.detail))
+    out.print(Padding(rows, (0, 0, 0, 2)))
+
+
+@one_line.register
+def _(result: FixReport) -> str:
+    return result.undo or ""
 
 
 def _histogram(counts: Mapping[int, int]) -> str:

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from qflux_hub import codes
+from qflux_hub.cells import Reference, split_cells
 from qflux_hub.errors import UsageError
 from qflux_hub.naming import (
     fold,
@@ -192,6 +193,44 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     if not usable:
         why = f"none of its rows ({len(rows):,}) has control images that are there" if rows else "it has no rows"
         found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample with a control image: {why}."))
+
+
+def references(tree: Tree, columns: Mapping[str, str]) -> Iterator[Reference]:
+    """The cells of all tables that name images of the tree; tables that cannot be read have none."""
+
+    def ignore(_: Finding) -> None:
+        """What is wrong is found by ``read``."""
+
+    called = _called(columns)
+    for split in splits(tree, ignore):
+        table = _tables(tree)[split][0]
+        text = None
+        with suppress(OSError):
+            text = decode_table(tree.read(table), table, ignore)
+        if text is None:
+            continue
+        files = _Files(tree, table, ignore, set())
+        header: _Columns | None = None
+        try:
+            delimiter, _ = _split_header(text, called)
+            records = split_cells(text, delimiter)
+        except csv.Error:
+            continue
+        for number, record in enumerate(records):
+            cells = [cell.text for cell in record.cells]
+            if not any(map(str.strip, cells)):
+                continue
+            if header is None:
+                header = _columns([cell.strip() for cell in cells], table, called, ignore)
+                if header is None:
+                    break
+            elif len(cells) == header.count:
+                for position in (at for role, at in header.roles.items() if role not in ("id", "prompt")):
+                    path = _path(cells[position].strip())
+                    meant = files.candidates(path) if path else []
+                    if len(meant) == 1:
+                        cell, exact = cells[position], meant == [path]
+                        yield Reference(table, number, position, record.line, delimiter, cell, meant[0], exact)
 
 
 def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: Found) -> Sample | None:
@@ -418,14 +457,11 @@ class _Files:
     def find(self, path: str, row: _Row, key: Key) -> str | None:
         """The path of the image that a cell means, or None when there is none (and why is found)."""
         place = f"{self.table}, line {row.line}"
-        folder, name = posixpath.split(path)
-        images = self._images(folder)
-        known = is_image_name(name)
-        candidates = images.get(split_extension(name)[0] if known else name, [])
-        if name in candidates:
+        candidates = self.candidates(path)
+        if candidates == [path]:
             return path
         if len(candidates) == 1:
-            right = posixpath.join(folder, candidates[0])
+            right = candidates[0]
             message = f"{place}: {path} is {right} on disk, which is taken."
             self.found(codes.CORRECTED_EXTENSION(self.table, message, line=row.line, fix=f"write {right}", sample=key))
             return right
@@ -435,9 +471,15 @@ class _Files:
             advice = "copy the file in, and write its path from there"
             self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix=advice, sample=key))
             return None
-        message, fix = self._why_missing(path, folder, name, candidates)
+        message, fix = self._why_missing(path, candidates)
         self.found(codes.MISSING_FILE(self.table, f"{place}: {message}", line=row.line, fix=fix, sample=key))
         return None
+
+    def candidates(self, path: str) -> list[str]:
+        """The image of that very name, else those that differ by their extension."""
+        folder, name = posixpath.split(path)
+        names = self._images(folder).get(split_extension(name)[0] if is_image_name(name) else name, [])
+        return [path] if name in names else [posixpath.join(folder, other) for other in names]
 
     def mask(self, control: str | None, target: str | None, row: _Row, key: Key) -> str | None:
         """The mask found by its name beside the main control, else beside the target."""
@@ -466,9 +508,11 @@ class _Files:
             self._by_stem[folder] = dict(stems)
         return self._by_stem[folder]
 
-    def _why_missing(self, path: str, folder: str, name: str, candidates: Sequence[str]) -> tuple[str, str | None]:
+    def _why_missing(self, path: str, candidates: Sequence[str]) -> tuple[str, str | None]:
+        folder, name = posixpath.split(path)
         if candidates:
-            return f"there is no {path}, but {' and '.join(candidates)}; which one is meant?", "name one of them"
+            names = " and ".join(other.removeprefix(f"{folder}/") for other in candidates)
+            return f"there is no {path}, but {names}; which one is meant?", "name one of them"
         if path == "." or path in self.tree.files or any(other.startswith(path + "/") for other in self.tree.files):
             return f"{path} is a folder.", "name a file"
         if name in self.tree.files.get(folder, ()):

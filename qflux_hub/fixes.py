@@ -1,0 +1,298 @@
+"""Which repair follows from what is found. Nothing is opened or written here; what a file holds is asked for.
+
+A repair is one thing done to one file: a rename, an edit, a deletion. One that would overwrite a file, take another
+file's place in a sample, or rest on a guess that is not safe is not made; its finding stays and says why.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from qflux_hub import codes
+from qflux_hub.cells import Reference, replace_cells, split_cells
+from qflux_hub.encodings import guess
+from qflux_hub.naming import IMAGE_EXTENSIONS, control_stem, legacy, on_disk, split_extension
+from qflux_hub.report import Finding
+from qflux_hub.sniff import EXTENSIONS, ImageFacts
+
+Action = Literal["rename", "edit", "delete"]
+
+REPAIRED = tuple(
+    code.name
+    for code in (
+        codes.WRONG_EXTENSION,
+        codes.CORRECTED_EXTENSION,
+        codes.LEGACY_CONTROL_NAME,
+        codes.UNDECODABLE_PROMPT,
+        codes.PROMPT_BOM,
+        codes.PROMPT_LINE_ENDS,
+        codes.UNDECODABLE_TABLE,
+        codes.TABLE_BOM,
+        codes.JUNK,
+    )
+)
+"""The codes of all findings that can be repaired."""
+EXTENSION_CODES = (codes.WRONG_EXTENSION.name, codes.CORRECTED_EXTENSION.name)
+
+_HIGHEST_CONTROL = 99
+"""Numbers above are counters or dates more often than controls; an old name with one is left for a person to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One repair in words: what is done to ``path``, for which finding, and the particulars."""
+
+    code: str
+    path: str
+    action: Action
+    to: str | None
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as ``--json`` prints it."""
+        return {"code": self.code, "path": self.path, "action": self.action, "to": self.to, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One thing to do to one file, and the changes that it amounts to. ``content``: of an edited file."""
+
+    action: Action
+    path: str
+    changes: tuple[Change, ...]
+    to: str = ""
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the repairs are derived from.
+
+    ``hindrance`` says why a file must not be touched, or ""; ``names`` lists everything that lies in a folder, also
+    what is no part of the dataset. ``facts``: of images by path; ``references``: the cells of tables that name images;
+    ``by_name``: images play their roles by the names in tables, not by their own.
+    """
+
+    findings: Sequence[Finding]
+    facts: Mapping[str, ImageFacts]
+    references: Sequence[Reference]
+    junk: Sequence[str]
+    by_name: bool
+    read: Callable[[str], bytes]
+    names: Callable[[str], Collection[str]]
+    hindrance: Callable[[str, Action], str]
+
+
+class _RefusedError(Exception):
+    """The repair cannot be made; carries (why, advice)."""
+
+
+def plan_repairs(seen: Evidence, only: Collection[str]) -> tuple[list[Repair], list[Finding]]:
+    """The repairs of all findings whose code is in ``only``, and those findings that cannot be repaired.
+
+    Repairs are made in their order. Where one makes room for another, or brings something else to light, it takes
+    another look: the caller makes these, sees anew, and asks again until there are none.
+    """
+    left: list[Finding] = []
+    renames: dict[str, tuple[Finding, str, str]] = {}
+    contents: dict[str, bytes] = {}
+    changes: dict[str, list[Change]] = defaultdict(list)
+
+    def now(path: str) -> bytes:
+        return contents[path] if path in contents else seen.read(path)
+
+    for finding in seen.findings:
+        if finding.code not in only:
+            continue
+        path = finding.where
+        try:
+            if finding.code in _NAMES:
+                _touch(seen, path, "rename")
+                renames[path] = (finding, *_NAMES[finding.code](path, seen))
+            elif finding.code in _CONTENTS:
+                _touch(seen, path, "edit")
+                contents[path], detail = _CONTENTS[finding.code](now(path))
+                changes[path].append(Change(finding.code, path, "edit", None, detail))
+        except _RefusedError as refused:
+            left.append(_stays(finding, *refused.args))
+    cells: dict[str, dict[tuple[int, int], str]] = defaultdict(dict)
+    named = _by_file(reference for reference in seen.references if reference.exact)
+    repairs: list[Repair] = []
+    clashes = _Clashes(seen, {path: to for path, (_, to, _) in renames.items()}, named)
+    for path, (finding, to, detail) in renames.items():
+        try:
+            clashes.check(path, to)
+            for reference in named.get(path, ()):
+                _touch(seen, reference.table, "edit", f"{reference.table}, which names it,")
+        except _RefusedError as refused:
+            left.append(_stays(finding, *refused.args))
+            continue
+        repairs.append(Repair("rename", path, (Change(finding.code, path, "rename", to, detail),), to=to))
+        for reference in named.get(path, ()):
+            _say(reference, to, finding.code, cells, changes)
+    if codes.CORRECTED_EXTENSION.name in only:
+        tables = {finding.where: finding for finding in seen.findings if finding.code == codes.CORRECTED_EXTENSION.name}
+        for reference in seen.references:
+            if reference.exact or reference.table not in tables or reference.file in renames:
+                continue
+            try:
+                _touch(seen, reference.table, "edit")
+                _say(reference, reference.file, codes.CORRECTED_EXTENSION.name, cells, changes)
+            except _RefusedError as refused:
+                left.append(_stays(tables.pop(reference.table), *refused.args))
+    delimiters = {reference.table: reference.delimiter for reference in seen.references}
+    for table, said in cells.items():
+        contents[table] = _with_cells(now(table), said, delimiters[table])
+    repairs += [Repair("edit", path, tuple(changes[path]), content=content) for path, content in contents.items()]
+    if codes.JUNK.name in only:
+        for path in seen.junk:
+            if not seen.hindrance(path, "delete"):  # what lies behind a link is found where it lies
+                change = Change(codes.JUNK.name, path, "delete", None, "litter of a file manager")
+                repairs.append(Repair("delete", path, (change,)))
+    return repairs, left
+
+
+def _touch(seen: Evidence, path: str, action: Action, subject: str = "it") -> None:
+    why = seen.hindrance(path, action)
+    if why:
+        raise _RefusedError(f"{subject} {why}", "repair it by hand")
+
+
+def _stays(finding: Finding, why: str, advice: str) -> Finding:
+    return replace(finding, message=f"{finding.message} Not repaired: {why}.", fix=advice)
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+def _right_extension(path: str, seen: Evidence) -> tuple[str, str]:
+    kind = seen.facts[path].format
+    extension = EXTENSIONS[kind][0] if kind else ""
+    if extension not in IMAGE_EXTENSIONS:
+        raise _RefusedError(f"datasets have no {extension} files", "convert it to PNG")
+    return split_extension(path)[0] + extension, f"its content is {str(kind).upper()}"
+
+
+def _control_name(path: str, seen: Evidence) -> tuple[str, str]:  # noqa: ARG001 - the signature of all of them
+    stem = split_extension(path)[0]
+    old = legacy(stem)
+    if old is None or not 1 <= old.index <= _HIGHEST_CONTROL:
+        raise _RefusedError("its number is not one that controls have", "rename it with its right number")
+    return control_stem(old.base, old.index) + path[
+        len(stem) :
+    ], f"control {old.index} of {old.base.rpartition('/')[2]!r}"
+
+
+_NAMES: Mapping[str, Callable[[str, Evidence], tuple[str, str]]] = {
+    codes.WRONG_EXTENSION.name: _right_extension,
+    codes.LEGACY_CONTROL_NAME.name: _control_name,
+}
+"""By code: the new name of a file, and why."""
+
+
+class _Clashes:
+    """Names that are taken: on disk, by another rename, or in the samples.
+
+    Two images with one stem claim one role, so no rename may bring about such a pair, unless both are named by tables.
+    """
+
+    def __init__(self, seen: Evidence, renames: Mapping[str, str], named: Collection[str]) -> None:
+        self._names = seen.names
+        self._named = named if seen.by_name else ()
+        self._folders: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
+        self._to: dict[str, list[str]] = defaultdict(list)
+        self._to_stem: dict[str, list[str]] = defaultdict(list)
+        for path, to in renames.items():
+            self._to[on_disk(to)].append(path)
+            self._to_stem[split_extension(to)[0]].append(path)
+
+    def check(self, path: str, to: str) -> None:
+        """Raise _RefusedError where ``to`` is taken."""
+        folder, _, name = to.rpartition("/")
+        stem = split_extension(name)[0]
+        by_key, by_stem = self._listed(folder)
+        taken = by_key.get(on_disk(name))
+        if taken is not None:
+            same = "" if taken == name else f", which some disks take for {name},"
+            raise _RefusedError(f"{taken}{same} is there already", "remove or rename one of the two")
+        rivals = [f"{folder}/{other}".lstrip("/") for other in by_stem.get(stem, ())]
+        rivals += self._to_stem[split_extension(to)[0]]
+        rivals = [other for other in rivals if not (path in self._named and other in self._named)]
+        for other in (*self._to[on_disk(to)], *rivals):
+            if other != path:
+                raise _RefusedError(f"{other} claims the same place", "remove or rename one of the two")
+
+    def _listed(self, folder: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+        if folder not in self._folders:
+            names = sorted(self._names(folder))
+            by_stem: dict[str, list[str]] = defaultdict(list)
+            for name in names:
+                stem, extension = split_extension(name)
+                if extension in IMAGE_EXTENSIONS:
+                    by_stem[stem].append(name)
+            self._folders[folder] = ({on_disk(name): name for name in names}, by_stem)
+        return self._folders[folder]
+
+
+# --- contents ---------------------------------------------------------------------------------------------------
+
+
+def _as_utf8(data: bytes) -> tuple[bytes, str]:
+    guessed = guess(data)
+    if not guessed.encoding:
+        raise _RefusedError(f"its encoding cannot be told, {guessed.why}", "save it as UTF-8")
+    return guessed.text.encode(), f"{guessed.encoding} to UTF-8: {guessed.why}"
+
+
+def _without_mark(data: bytes) -> tuple[bytes, str]:
+    return data.removeprefix(codecs.BOM_UTF8), "without its byte order mark"
+
+
+def _with_lf(data: bytes) -> tuple[bytes, str]:
+    windows, old = data.count(b"\r\n"), data.count(b"\r")
+    kinds = [kind for kind, count in (("CRLF", windows), ("CR", old - windows)) if count]
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), f"{' and '.join(kinds)} to LF"
+
+
+_CONTENTS: Mapping[str, Callable[[bytes], tuple[bytes, str]]] = {
+    codes.UNDECODABLE_PROMPT.name: _as_utf8,
+    codes.UNDECODABLE_TABLE.name: _as_utf8,
+    codes.PROMPT_BOM.name: _without_mark,
+    codes.TABLE_BOM.name: _without_mark,
+    codes.PROMPT_LINE_ENDS.name: _with_lf,
+}
+"""By code: the new content of a file, and what became of the old."""
+
+
+def _by_file(references: Iterable[Reference]) -> dict[str, list[Reference]]:
+    by_file: dict[str, list[Reference]] = defaultdict(list)
+    for reference in references:
+        by_file[reference.file].append(reference)
+    return by_file
+
+
+def _say(
+    reference: Reference,
+    file: str,
+    code: str,
+    cells: dict[str, dict[tuple[int, int], str]],
+    changes: dict[str, list[Change]],
+) -> None:
+    """Let a cell name ``file``, which lies in the same folder as what it names now; the rest of it stays as it is."""
+    end = len(reference.cell.rstrip())
+    begin = max(reference.cell.rfind("/", 0, end), reference.cell.rfind("\\", 0, end)) + 1
+    begin = begin or end - len(reference.cell.strip())
+    name = file.rpartition("/")[2]
+    cells[reference.table][reference.record, reference.position] = reference.cell[:begin] + name + reference.cell[end:]
+    detail = f"line {reference.line}: {reference.cell[begin:end]} to {name}"
+    changes[reference.table].append(Change(code, reference.table, "edit", None, detail))
+
+
+def _with_cells(data: bytes, said: Mapping[tuple[int, int], str], delimiter: str) -> bytes:
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    text = data[len(mark) :].decode()
+    return mark + replace_cells(text, split_cells(text, delimiter), delimiter, said).encode()
