@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qflux_hub.diff import diff_dataset
     from qflux_hub.errors import (
         AuthError,
         ConflictError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from qflux_hub.upload import upload_dataset, upload_editing_dataset, upload_editing_dataset_from_csv
 
 _HOMES = {
+    "diff": ("diff_dataset",),
     "errors": (
         "AuthError",
         "ConflictError",
@@ -84,6 +86,7 @@ __all__ = [
     "VisibilityError",
     "__version__",
     "check_dataset",
+    "diff_dataset",
     "fix_dataset",
     "load_editing_dataset",
     "preview_dataset",

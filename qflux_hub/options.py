@@ -114,6 +114,11 @@ class PreviewOptions(HubOptions, ReadOptions):
     port: int = _option(0, "Port of --serve; 0 is any that is free.", metavar="N")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions(HubOptions, ReadOptions):
+    """What ``diff_dataset`` takes."""
+
+
 class ReadKeywords(TypedDict, total=False):
     """Keywords of ``scan_dataset``."""
 
@@ -147,6 +152,14 @@ class FixKeywords(ReadKeywords, total=False):
     apply: bool
     undo: str | os.PathLike[str] | None
     only: Sequence[str]
+
+
+class DiffKeywords(ReadKeywords, total=False):
+    """Keywords of ``diff_dataset``."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
 
 
 class UploadKeywords(CheckKeywords, total=False):

@@ -138,6 +138,54 @@ class UploadReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class SampleChange:
+    """A sample that differs: field -> (old, new). Images are {"name", "size", "sha256"}, controls a list of them."""
+
+    id: str
+    fields: Mapping[str, tuple[Any, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as ``--json`` prints it."""
+        fields = {name: {"old": old, "new": new} for name, (old, new) in self.fields.items()}
+        return {"id": self.id, "fields": fields}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitDiff:
+    """How a split differs from the Hub's: ids in order, and how many are the same."""
+
+    added: Sequence[str]
+    changed: Sequence[SampleChange]
+    removed: Sequence[str]
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """How a source differs from a dataset repo."""
+
+    repo_id: str
+    splits: Mapping[str, SplitDiff]
+    findings: Sequence[Finding]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "repo_id": self.repo_id,
+            "splits": {
+                name: {
+                    "added": list(split.added),
+                    "changed": [change.to_dict() for change in split.changed],
+                    "removed": list(split.removed),
+                    "unchanged": split.unchanged,
+                }
+                for name, split in self.splits.items()
+            },
+        }
+
+
 class Task:
     """One piece of work under way, used as a context manager. This one is silent."""
 

@@ -15,7 +15,15 @@ from qflux_hub.cli.console import Console
 from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
 from qflux_hub.fixes import EXTENSION_CODES
-from qflux_hub.options import CheckOptions, FixOptions, PreviewOptions, ReadOptions, RepairOptions, UploadOptions
+from qflux_hub.options import (
+    CheckOptions,
+    DiffOptions,
+    FixOptions,
+    PreviewOptions,
+    ReadOptions,
+    RepairOptions,
+    UploadOptions,
+)
 
 app = typer.Typer(
     name="qflux",
@@ -100,6 +108,12 @@ def fix_extensions(console: Console, source: RepairedArgument = None, **options:
     """Show or repair wrong extensions of images, and where tables name them, alone."""
     only = () if options["undo"] else EXTENSION_CODES
     return qflux_hub.fix_dataset(source, only=only, progress=console.progress, **options)
+
+
+@_command("diff", DiffOptions)
+def diff(console: Console, source: SourceArgument, repo_id: RepoArgument, **options: Any) -> object:
+    """Show what an upload would change, sample by sample."""
+    return qflux_hub.diff_dataset(source, repo_id, progress=console.progress, **options)
 
 
 @_command("hub")

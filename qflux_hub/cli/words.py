@@ -20,7 +20,7 @@ from qflux_hub.codes import CODES
 from qflux_hub.fix import FixReport
 from qflux_hub.fixes import Change
 from qflux_hub.preview import Preview
-from qflux_hub.report import SEVERITIES, Finding, UploadReport, tally
+from qflux_hub.report import SEVERITIES, DiffReport, Finding, UploadReport, tally
 from qflux_hub.source import Scan
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -143,6 +143,40 @@ def _(result: Preview, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - f
 @one_line.register
 def _(result: Preview) -> str:
     return result.page or result.url or ""
+
+
+@tell.register
+def _(result: DiffReport, out: Rich, *, verbose: bool) -> None:
+    if result.findings:
+        tell_findings(result.findings, out, verbose=verbose)
+        out.print()
+    for name, split in result.splits.items():
+        counted = ((len(split.added), "added"), (len(split.changed), "changed"), (len(split.removed), "removed"))
+        words = [f"{count:,} {word}" for count, word in counted if count]
+        out.print(Text(f"{name}: {', '.join(words) or 'the same'}, {split.unchanged:,} unchanged", style="bold"))
+        most = len(split.added) + len(split.removed) + len(split.changed) if verbose else _AT_MOST
+        for sign, style, ids in (("+", "green", split.added), ("-", "red", split.removed)):
+            for one in ids[:most]:
+                out.print(Text(f"{sign} {one}", style=style))
+            if len(ids) > most:
+                out.print(Text(f"  … and {len(ids) - most:,} more (--verbose lists all)"))
+        for change in split.changed[:most]:
+            out.print(Text(f"~ {change.id}", style="yellow"))
+            for field, (old, new) in change.fields.items():
+                out.print(Text(f"    {field}"))
+                out.print(Text(f"    - {_value(old)}", style="red"))
+                out.print(Text(f"    + {_value(new)}", style="green"))
+        if len(split.changed) > most:
+            out.print(Text(f"  … and {len(split.changed) - most:,} more (--verbose lists all)"))
+
+
+def _value(value: object) -> str:
+    """A field's value on one line: a text as it is, an image by name, size and the first of its hash."""
+    if isinstance(value, Mapping):
+        return f"{value['name']} ({size(value['size'])}, {value['sha256'][:8]})"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(_value, value)) or "none"
+    return "none" if value is None else str(value).replace("\n", "\u21b5")
 
 
 @one_line.register
