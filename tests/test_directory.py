@@ -314,7 +314,10 @@ def test_a_prompt_is_its_file_s_text_with_plain_line_ends_and_no_outer_space(tmp
     write(tmp_path / T / "a.txt", content)
     result = scan(tmp_path)
     assert result["a"].prompt == prompt
-    assert result.codes == (["prompt-bom"] if content.startswith(b"\xef\xbb\xbf") else [])
+    assert result.codes == [
+        *(["prompt-bom"] if content.startswith(b"\xef\xbb\xbf") else []),
+        *(["prompt-line-ends"] if b"\r" in content else []),
+    ]
 
 
 @pytest.mark.parametrize(
