@@ -319,7 +319,7 @@ class Hub:
 
     @cached_property
     def _file_system(self) -> Any:
-        """Not among the instances that fsspec keeps: `datasets` pickles all of those, and their tokens, with a stream."""
+        """Not among the instances that fsspec keeps: `datasets` pickles those, with their tokens, in every stream."""
         from huggingface_hub import HfFileSystem
 
         return HfFileSystem(endpoint=self.endpoint, token=self._credential, skip_instance_cache=True)
