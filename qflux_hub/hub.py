@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from qflux_hub.localhub import LocalHub
 
 RepoType = Literal["dataset", "model"]
+
+_LOGGER = logging.getLogger(__name__)
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Looked at in this order; the documentation that people follow names the second, the client reads the others."""
@@ -126,11 +129,16 @@ def open_hub(hub: str | LocalHub | None = None, token: str | None = None) -> Ite
         from qflux_hub.localhub import LocalHub
 
         with LocalHub() as served:
-            yield _embedded(served, token)
+            yield _logged(_embedded(served, token))
     elif chosen is None or isinstance(chosen, str):
-        yield Hub(*_resolve(chosen, token))
+        yield _logged(Hub(*_resolve(chosen, token)))
     else:
-        yield _embedded(chosen, token)
+        yield _logged(_embedded(chosen, token))
+
+
+def _logged(hub: Hub) -> Hub:
+    _LOGGER.info("%s, %s", hub.endpoint, f"with the token {hub.token.source}" if hub.token else "without a token")
+    return hub
 
 
 def _embedded(served: LocalHub, token: str | None) -> Hub:

@@ -7,6 +7,7 @@ is obeyed); what is piped is plain, unwrapped text.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 import traceback
@@ -94,6 +95,13 @@ class Console:
         if not self.quiet:
             self.err.print(text, markup=False, highlight=False)
 
+    def hear(self) -> None:
+        """With --verbose, print what qflux logs."""
+        if self.verbose:
+            logger = logging.getLogger("qflux_hub")
+            logger.handlers = [_Notes(self)]
+            logger.setLevel(logging.INFO)
+
     def fail(self, error: QfluxError) -> int:
         """Print an error and what was found until then; returns its exit code."""
         report = error.report if hasattr(error.report, "to_dict") else None
@@ -136,6 +144,17 @@ def _rich(*, stderr: bool) -> Rich:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _UNWRAPPED
     return Rich(stderr=stderr, width=width, soft_wrap=not stream.isatty(), highlight=False)
+
+
+class _Notes(logging.Handler):
+    """Passes log lines on to the console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.note(record.getMessage())
 
 
 class _BarProgress(Progress):

@@ -37,6 +37,7 @@ def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., 
 
         def command(**given: Any) -> None:
             console = Console(**{mode: given.pop(mode) for mode in _MODES})
+            console.hear()
             for field in chosen:
                 if field.name in given:
                     given[field.name] = _from_command_line(field, given[field.name])
