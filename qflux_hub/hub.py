@@ -20,11 +20,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from qflux_hub import codes
+from qflux_hub import codes, lanes
 from qflux_hub.errors import (
     AuthError,
     ConflictError,
@@ -34,6 +34,7 @@ from qflux_hub.errors import (
     RefusedError,
     UsageError,
 )
+from qflux_hub.lanes import Sent as Sent
 from qflux_hub.report import Finding
 from qflux_hub.state import cache_root
 
@@ -111,12 +112,31 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A streamed file: its SHA-256 (hex) and size, and how many bytes of it were new to the Hub."""
+class RemoteHead:
+    """What the Hub says of a file before it is fetched. ``etag`` is its SHA-256 when it is a large one, else the id of
+    the git object; ``xet`` its hash in the content store, where it lies in one.
+    """
 
-    sha256: str
+    path: str
+    commit: str
     size: int
-    new_bytes: int
+    etag: str
+    xet: str | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of its content, if that is what the Hub names."""
+        return self.etag if len(self.etag) == 64 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of a file, its whole size, and what the answer said of its commit and content ("" if nothing)."""
+
+    data: bytes
+    size: int
+    commit: str
+    sha256: str
 
 
 @contextmanager
@@ -204,6 +224,8 @@ class Hub:
         self.token = token
         self.findings = tuple(findings)
         self._identity = identity
+        self.lane = ""
+        """How content travelled last, in words; "" before any did."""
 
     @property
     def api(self) -> HfApi:
@@ -316,6 +338,89 @@ class Hub:
             return bytes(response.content[span[0] : span[1]])
         return bytes(response.content)
 
+    def head(self, repo_id: str, path: str, revision: str | None = None, repo_type: RepoType = "model") -> RemoteHead:
+        """What the Hub says of a file. One request."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
+        with self._translated(repo_id, revision):
+            told = get_hf_file_metadata(url, headers=self._headers(), endpoint=self.endpoint, retry_on_errors=True)
+        xet = told.xet_file_data.file_hash if told.xet_file_data else None
+        return RemoteHead(path, told.commit_hash or "", told.size or 0, told.etag or "", xet)
+
+    def peek(
+        self, repo_id: str, path: str, revision: str | None, begin: int, end: int, repo_type: RepoType = "model"
+    ) -> Piece:
+        """Some bytes of a file. A server that ignores ranges is cut off behind the last of them."""
+        from huggingface_hub import hf_hub_url
+
+        url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
+        data = b""
+        with self._translated(repo_id, revision), lanes.get(url, self._headers(), (begin, end)) as response:
+            first, wanted = (begin, end - begin) if response.status_code == 206 else (0, end)
+            for piece in response.iter_bytes(lanes.PIECE // 16):
+                data += piece
+                if len(data) >= wanted:
+                    break
+        data = data[begin - first : wanted]
+        told = [answer.headers for answer in (*response.history, response)]
+        total = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get("Content-Length")
+        etag = next((one["X-Linked-ETag"] for one in told if "X-Linked-ETag" in one), "").strip('W/"')
+        commit = next((one["X-Repo-Commit"] for one in told if "X-Repo-Commit" in one), "")
+        return Piece(data, int(total or 0), commit, etag if len(etag) == 64 else "")
+
+    def fetch(self, repo_id: str, file: RemoteHead, start: int = 0, repo_type: RepoType = "model") -> Iterator[bytes]:
+        """The bytes of a file from ``start`` on, as they come. Nothing is verified here."""
+        from huggingface_hub import hf_hub_url
+
+        headers = self._headers()
+        with self._translated(repo_id, file.commit):
+            access = self._read_access(repo_id, file, repo_type)
+            self.lane = "Xet, high performance" if access and lanes.is_accelerated() else "Xet" if access else "HTTP"
+            if access and file.xet:
+                yield from lanes.fetch_by_xet(access, file.xet, file.size, start)
+            else:
+                url = hf_hub_url(repo_id, file.path, repo_type=repo_type, revision=file.commit, endpoint=self.endpoint)
+                yield from lanes.fetch_by_http(url, headers, file.size, start)
+
+    def fetch_fast(self, repo_id: str, file: RemoteHead, target: Path, repo_type: RepoType = "model") -> bool:
+        """Fetch a large file in parallel ranges, where the user asked for it and Xet does not do it better.
+
+        False when that is not the way for this file. Nothing is verified here.
+        """
+        from huggingface_hub import hf_hub_url
+
+        if not lanes.is_accelerated() or file.size < lanes.PARALLEL_FROM:
+            return False
+        with self._translated(repo_id, file.commit):
+            if self._read_access(repo_id, file, repo_type):
+                return False
+            self.lane = lanes.lane(None)
+            url = hf_hub_url(repo_id, file.path, repo_type=repo_type, revision=file.commit, endpoint=self.endpoint)
+            lanes.fetch_in_parallel(url, self._headers(), target)
+        return True
+
+    def _read_access(self, repo_id: str, file: RemoteHead, repo_type: RepoType) -> lanes.Access | None:
+        if file.xet is None:
+            return None
+        url = self._route(repo_id, "xet-read-token", file.commit, repo_type)
+        return lanes.xet_access(self.endpoint, url, self._headers())
+
+    def cache_of(self, repo_id: str, repo_type: RepoType = "model") -> Path:
+        """Where files of a repo are kept, in the client's own layout: blobs, snapshots, refs."""
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        folder = repo_folder_name(repo_id=repo_id, repo_type=repo_type)
+        return (self.cache_dir or Path(constants.HF_HUB_CACHE)) / folder
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the environment forbids to ask this Hub. The embedded one is in this very process, and never far."""
+        from huggingface_hub import constants
+
+        return bool(constants.HF_HUB_OFFLINE)
+
     def open(self, repo_id: str, path: str, revision: str, repo_type: RepoType = "dataset") -> BinaryIO:
         """A seekable file of a repo, read by ranges as they are asked for, without read-ahead.
 
@@ -388,28 +493,27 @@ class Hub:
         Content that the Hub has already is not sent again. Nothing is visible before a commit names the hash. Safe to
         repeat; several may run in threads.
         """
-        import hf_xet
+        upload = self._upload(repo_id, name, revision, repo_type, create_pr=create_pr)
+        try:
+            write(Stream(upload, lambda: self._translated(repo_id, revision)))
+            with self._translated(repo_id, revision):
+                return upload.finish()
+        except BaseException:
+            upload.abort()
+            raise
 
-        session = _xet_session(os.getpid())
-        suffix = "?create_pr=1" if create_pr else ""
+    def _upload(
+        self, repo_id: str, name: str, revision: str | None, repo_type: RepoType, *, create_pr: bool
+    ) -> lanes.Upload:
+        url = self._route(repo_id, "xet-write-token", revision, repo_type) + ("?create_pr=1" if create_pr else "")
         headers = self._headers()
         with self._translated(repo_id, revision):
-            commit = session.new_upload_commit(
-                token_refresh_url=f"{self._route(repo_id, 'xet-write-token', revision, repo_type)}{suffix}",
-                token_refresh_headers=headers,
-                custom_headers={key: value for key, value in headers.items() if key.lower() != "authorization"},
-            )
-            stream = commit.start_upload_stream(name=name, sha256=hf_xet.COMPUTE_SHA256)
-        try:
-            write(Stream(stream, lambda: self._translated(repo_id, revision)))
-            with self._translated(repo_id, revision):
-                uploaded = stream.finish()
-                report = commit.wait_to_finish()
-        except BaseException:
-            commit.abort()
-            raise
-        facts = uploaded.xet_info
-        return Sent(facts.sha256, facts.file_size, report.dedup_metrics.total_bytes_uploaded)
+            access = lanes.xet_access(self.endpoint, url, headers)
+            self.lane = lanes.lane(access)
+            if access is not None:
+                return lanes.XetUpload(access, name)
+        repo = {"endpoint": self.endpoint, "repo_type": repo_type, "repo_id": repo_id, "revision": revision}
+        return lanes.LfsUpload(repo, name, headers, self._credential)
 
     def commit(
         self,
@@ -533,16 +637,16 @@ class Hub:
 
 
 class Stream:
-    """What ``Hub.send`` hands to its writer: ``hf_xet``'s stream, whose errors are told from the writer's own."""
+    """What ``Hub.send`` hands to its writer: a sink whose errors are told from the writer's own."""
 
-    def __init__(self, stream: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
-        self._stream = stream
+    def __init__(self, upload: lanes.Upload, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._upload = upload
         self._translated = translated
 
     def write(self, data: bytes, /) -> None:
         """Take the next bytes; blocks while too many are under way."""
         with self._translated():
-            self._stream.write(data)
+            self._upload.write(data)
 
 
 def _may_write(fine_grained: Mapping[str, Any], repo_id: str) -> bool:
@@ -566,11 +670,3 @@ def _operation(add: Add) -> dict[str, Any]:
         return {"key": "lfsFile", "value": value}
     content = base64.b64encode(add.content).decode()
     return {"key": "file", "value": {"path": add.path, "content": content, "encoding": "base64"}}
-
-
-@lru_cache(maxsize=1)
-def _xet_session(process: int) -> Any:  # noqa: ARG001 - a forked child must not use its parent's
-    """The session of hf_xet in this process: a pool of connections and a cache of known chunks."""
-    import hf_xet
-
-    return hf_xet.XetSession()
