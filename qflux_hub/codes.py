@@ -287,10 +287,10 @@ OUTSIDE_ROOT = _code(
 
 INTERRUPTED_FIX = _code(
     "interrupted-fix",
-    "note",
-    "An earlier repair was interrupted.",
-    """Its changes were taken back before anything else was done, because what stood there before is certain, and files
-    may have changed since it was planned.""",
+    "warning",
+    "A repair was interrupted, so some files are old and some are new.",
+    """The next `qflux fix --apply` takes its changes back before it repairs anew: what stood there before is certain,
+    and files may have changed since the interrupted one was planned.""",
 )
 CANNOT_UNDO = _code(
     "cannot-undo",

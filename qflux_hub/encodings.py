@@ -61,7 +61,8 @@ def guess(data: bytes) -> Guess:
         return _no("it has bytes that mean nothing in Windows-1252")
     if not _reads_well(text):
         return _no(f"as Windows-1252 it would read {_shown(text)}")
-    return Guess("Windows-1252", text, f"it reads {_shown(text)}")
+    name = "Windows-1252" if any(0x80 <= byte <= 0x9F for byte in data) else "Latin-1"
+    return Guess(name, text, f"it reads {_shown(text)}")
 
 
 def _no(why: str) -> Guess:

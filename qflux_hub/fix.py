@@ -85,10 +85,10 @@ def fix_dataset(
             raise UsageError(f"There is no repair for {code!r}.", hint=f"Repairs: {', '.join(REPAIRED)}.")
     root = Path(source)
     if not chosen.apply:
-        for log in journal.interrupted(root):
+        for place in journal.interrupted(root):
             raise DataError(
                 f"An earlier repair of {root} was interrupted, so its files are half old, half new.",
-                hint=f"--apply takes its changes back, then repairs anew; --undo {log.place} only takes them back.",
+                hint=f"--apply takes its changes back, then repairs anew; --undo {place} only takes them back.",
             )
         plan = _plan(root, chosen, progress)
         return FixReport(plan.name, False, plan.changes(), plan.left)
@@ -101,7 +101,7 @@ def fix_dataset(
         )
     if recovered:
         message = f"An earlier repair had been interrupted; its changes ({recovered:,}) were taken back first."
-        plan.left.insert(0, codes.INTERRUPTED_FIX(plan.name, message))
+        plan.left.insert(0, codes.INTERRUPTED_FIX(plan.name, message, severity="note"))
     return FixReport(plan.name, True, told, plan.left, os.fspath(log_path) if log_path else None)
 
 

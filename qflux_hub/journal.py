@@ -117,37 +117,45 @@ def perform(root: Path, steps: Sequence[Step], told: Sequence[Mapping[str, Any]]
     try:
         with progress.task("Repairing", len(steps), "changes") as task:
             for number, one in enumerate(done):
-                log.redo(number, one)
+                log.carry_out(number, one)
                 task.advance()
         log.finish()
-    except BaseException:
-        log.take_back(progress)
+    except BaseException as error:
+        obstacles = log.take_back(progress)
+        if obstacles:
+            raise _stuck(log, obstacles) from error
         raise
     return place / _LOG
 
 
-def interrupted(root: Path) -> list[Log]:
-    """The logs of work that was broken off, the newest first."""
+def interrupted(root: Path) -> list[Path]:
+    """The folders of the logs of work that was broken off, the newest first."""
     logs = [place for place in _places(root) if (place / _LOG).exists() and not (place / _APPLIED).exists()]
-    return [Log.read(place / _LOG) for place in reversed(logs)]
+    return logs[::-1]
 
 
 def recover(root: Path, progress: Progress) -> int:
     """Take back what was broken off; returns the number of changes. Raises DataError where that is not possible."""
+    _check_place(root)
     count = 0
-    for log in interrupted(root):
+    for place in interrupted(root):
+        log = Log.read(place)
         obstacles = log.take_back(progress)
         if obstacles:
-            listed = "\n".join(f"  {obstacle.path} {obstacle.why}" for obstacle in obstacles)
-            raise DataError(
-                f"An interrupted repair of {root} cannot be taken back, because files changed since:\n{listed}",
-                hint=f"Put them right by hand, with the originals in {log.place}, then delete that folder.",
-            )
+            raise _stuck(log, obstacles)
         count += len(log.changes)
     for place in _places(root):
         if not (place / _LOG).exists():  # interrupted before its log was written, or after it was done with
             _forget(root, place)
     return count
+
+
+def _stuck(log: Log, obstacles: Sequence[Obstacle]) -> DataError:
+    listed = "\n".join(f"  {obstacle.path} {obstacle.why}" for obstacle in obstacles)
+    return DataError(
+        f"An interrupted repair of {log.root} cannot be taken back, because files changed since:\n{listed}",
+        hint=f"Put them right by hand, with the originals in {log.place}, then delete that folder.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,7 @@ class Log:
         _forget(self.root, self.place)
         return []
 
-    def redo(self, number: int, one: _Done) -> None:
+    def carry_out(self, number: int, one: _Done) -> None:
         """Make one change whose original is kept."""
         path = _reach(self.root, one.path)
         if one.action == "rename":
@@ -324,7 +332,6 @@ def _places(root: Path) -> list[Path]:
     undo = root.joinpath(*_PLACE)
     if not undo.is_dir():
         return []
-    _check_place(root)
     return sorted((place for place in undo.iterdir() if place.name.isdecimal()), key=lambda place: int(place.name))
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, TypeVar, Unpack
 
-from qflux_hub import checks, codes, layouts
+from qflux_hub import checks, codes, journal, layouts
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.naming import split_extension
 from qflux_hub.options import CheckKeywords, CheckOptions, ReadKeywords, ReadOptions
@@ -146,7 +146,11 @@ def check_dataset(source: Source, *, progress: Progress | None = None, **options
 
 def read_source(source: Source, options: ReadOptions, progress: Progress) -> Scan:
     """All samples of a source, with what its layout found. Opens no image."""
-    return read_tree(FolderTree(source, follow_links=options.follow_links), options, progress)
+    tree = FolderTree(source, follow_links=options.follow_links)
+    if journal.interrupted(tree.root):
+        message = f"A repair of {tree.name} was interrupted, so some of its files are old and some are new."
+        tree.findings.append(codes.INTERRUPTED_FIX(tree.name, message, fix="run `qflux fix --apply` again"))
+    return read_tree(tree, options, progress)
 
 
 def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:

@@ -7,6 +7,7 @@ space removed.
 from __future__ import annotations
 
 from qflux_hub import codes
+from qflux_hub.encodings import guess
 from qflux_hub.report import Found
 
 _BOM = "\ufeff"
@@ -65,10 +66,6 @@ def _decoded(data: bytes) -> str:
 def _explained(error: UnicodeDecodeError) -> tuple[int, str]:
     """The line on which decoding failed, and why: "byte 3 is 0xe9 (it looks like Latin-1)"."""
     data, at = error.object, error.start
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data.count(0) * 3 > len(data):
-        looks = "UTF-16"
-    elif 0 in data:
-        looks = "a binary file"
-    else:
-        looks = "Windows-1252" if any(0x80 <= byte <= 0x9F for byte in data) else "Latin-1"
-    return data.count(b"\n", 0, at) + 1, f"byte {at} is 0x{data[at]:02x} (it looks like {looks})"
+    guessed = guess(data)
+    looks = f" (it looks like {guessed.encoding})" if guessed.encoding else f" ({guessed.why})"
+    return data.count(b"\n", 0, at) + 1, f"byte {at} is 0x{data[at]:02x}{looks}"
