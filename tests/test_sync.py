@@ -1,0 +1,229 @@
+"""Uploads of a living dataset: again and again, from several machines, by several people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qflux_hub import ConflictError, upload_dataset
+from qflux_hub.localhub import LocalHub, RequestLog
+from tests.builders import lay_split, picture, write
+from tests.jobtools import commits, prompts, writes
+
+On = Callable[[str], None]
+
+
+@pytest.fixture
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> On:
+    """Go on as another machine: one with a local cache of its own."""
+
+    def move(machine: str) -> None:
+        monkeypatch.setenv("QFLUX_CACHE_DIR", str(tmp_path / f"cache-{machine}"))
+
+    move("mine")
+    return move
+
+
+def settle(root: Path) -> Path:
+    """Make every file old enough to be remembered."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 10))
+    return root
+
+
+@pytest.fixture
+def mine(tmp_path: Path, hub: LocalHub, repo: str, on: On) -> Path:
+    """Three samples, uploaded from my machine."""
+    root = settle(lay_split(tmp_path / "mine", "train", "abc"))
+    upload_dataset(root, repo, hub=hub)
+    return root
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, mine: Path) -> Path:
+    """The same three samples on someone else's machine."""
+    return lay_split(tmp_path / "theirs", "train", "abc")
+
+
+def reword(root: Path, name: str, text: str) -> None:
+    write(root / f"train/training_images/{name}.txt", text)
+
+
+def remove(root: Path, name: str) -> None:
+    for path in list(root.rglob(f"{name}.*")):
+        path.unlink()
+
+
+# --- nothing changed --------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_reads_no_image_and_asks_two_questions(
+    hub: LocalHub, repo: str, mine: Path, hub_log: list[RequestLog]
+) -> None:
+    hub_log.clear()
+    report = upload_dataset(mine, repo, hub=hub)
+    assert (report.changed, report.bytes["read"], report.bytes["sent"]) == (False, 0, 0)
+    assert len(hub_log) == 2
+    assert writes(hub_log) == []
+
+
+def test_a_second_run_opens_no_image_file(hub: LocalHub, repo: str, mine: Path) -> None:
+    for path in mine.rglob("*.png"):  # had it opened one, it would have found it broken
+        stat = path.stat()
+        path.write_bytes(b"x" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert upload_dataset(mine, repo, hub=hub).changed is False
+
+
+def test_a_machine_without_a_cache_hashes_once_and_sends_nothing(hub: LocalHub, repo: str, mine: Path, on: On) -> None:
+    on("another")
+    first = upload_dataset(mine, repo, hub=hub)
+    again = upload_dataset(mine, repo, hub=hub)
+    assert (first.changed, first.bytes["read"], first.bytes["sent"]) == (False, first.bytes["source"], 0)
+    assert (again.changed, again.bytes["read"]) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda path: path.write_bytes(b"no database"), id="damaged"),
+        pytest.param(lambda path: path.unlink(), id="gone"),
+        pytest.param(lambda path: (path.unlink(), path.mkdir()), id="a-folder"),
+    ],
+)
+def test_a_cache_that_cannot_be_used_costs_only_time(
+    hub: LocalHub, repo: str, mine: Path, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    (tmp_path / "cache-mine/files.sqlite-wal").unlink(missing_ok=True)
+    harm(tmp_path / "cache-mine/files.sqlite")
+    report = upload_dataset(mine, repo, hub=hub)
+    assert (report.changed, report.bytes["read"]) == (False, report.bytes["source"])
+
+
+def test_an_image_replaced_within_the_clocks_grain_is_noticed(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root = lay_split(tmp_path / "young", "train", "ab")
+    target = write(root / "train/training_images/a.png", picture("a.png").ljust(1000, b"\0"))
+    upload_dataset(root, repo, hub=hub)
+    stat = target.stat()
+    write(target, picture("z.png").ljust(1000, b"\0"))
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert upload_dataset(root, repo, hub=hub).splits["train"].changed == 1
+
+
+def test_an_image_that_was_touched_is_hashed_again_and_no_more(hub: LocalHub, repo: str, mine: Path) -> None:
+    target = mine / "train/training_images/a.png"
+    os.utime(target, (1_000_000_000, 1_000_000_000))
+    report = upload_dataset(mine, repo, hub=hub)
+    assert (report.changed, report.bytes["read"]) == (False, target.stat().st_size)
+
+
+# --- several people ---------------------------------------------------------------------------------------------
+
+
+def test_what_others_added_later_is_kept_on_every_further_upload(
+    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+) -> None:
+    on("theirs")
+    lay_split(theirs, "train", "d")
+    upload_dataset(theirs, repo, hub=hub)
+    on("mine")
+    reword(mine, "a", "Mine.")
+    for _ in range(2):
+        report = upload_dataset(mine, repo, hub=hub)
+        assert {*prompts(hub, repo)} == {*"abcd"}
+        assert [finding.code for finding in report.findings] == ["kept-on-hub"]
+    assert report.changed is False
+    assert prompts(hub, repo)["a"] == "Mine."
+
+
+def test_what_others_changed_is_kept_until_i_touch_it(
+    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+) -> None:
+    on("theirs")
+    reword(theirs, "b", "Theirs.")
+    upload_dataset(theirs, repo, hub=hub)
+    on("mine")
+    upload_dataset(mine, repo, hub=hub)
+    assert prompts(hub, repo)["b"] == "Theirs."
+    reword(mine, "b", "Mine after all.")
+    upload_dataset(mine, repo, hub=hub)
+    assert prompts(hub, repo)["b"] == "Mine after all."
+
+
+def test_the_same_sample_changed_on_two_machines_is_a_conflict_until_one_yields(
+    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+) -> None:
+    on("theirs")
+    reword(theirs, "b", "Theirs.")
+    upload_dataset(theirs, repo, hub=hub)
+    on("mine")
+    reword(mine, "b", "Mine.")
+    before = commits(hub, repo)
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="train/b"):
+            upload_dataset(mine, repo, hub=hub)
+    assert commits(hub, repo) == before
+    upload_dataset(mine, repo, hub=hub, mirror=True)
+    assert prompts(hub, repo)["b"] == "Mine."
+
+
+def test_taking_over_their_version_ends_the_conflict(
+    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+) -> None:
+    on("theirs")
+    reword(theirs, "b", "Theirs.")
+    upload_dataset(theirs, repo, hub=hub)
+    on("mine")
+    reword(mine, "b", "Theirs.")
+    assert upload_dataset(mine, repo, hub=hub).changed is False
+
+
+def test_what_i_remove_goes_and_what_they_remove_comes_back(
+    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+) -> None:
+    on("theirs")
+    remove(theirs, "a")
+    upload_dataset(theirs, repo, hub=hub)
+    assert {*prompts(hub, repo)} == {*"bc"}
+    on("mine")
+    remove(mine, "c")
+    report = upload_dataset(mine, repo, hub=hub)
+    assert {*prompts(hub, repo)} == {*"ab"}
+    assert (report.splits["train"].added, report.splits["train"].removed) == (1, 1)
+
+
+def test_mirror_makes_the_hub_equal_to_the_source(hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On) -> None:
+    on("theirs")
+    lay_split(theirs, "train", "d")
+    reword(theirs, "a", "Theirs.")
+    upload_dataset(theirs, repo, hub=hub)
+    on("mine")
+    upload_dataset(mine, repo, hub=hub, mirror=True)
+    assert prompts(hub, repo) == {name: f"Prompt of {name}." for name in "abc"}
+
+
+def test_an_old_state_becomes_current_again_without_moving_bytes(hub: LocalHub, repo: str, mine: Path) -> None:
+    reword(mine, "a", "New.")
+    upload_dataset(mine, repo, hub=hub)
+    reword(mine, "a", "Prompt of a.")
+    report = upload_dataset(mine, repo, hub=hub)
+    assert prompts(hub, repo)["a"] == "Prompt of a."
+    assert report.bytes["sent"] < 1_000
+
+
+def test_a_sample_kept_of_others_moves_with_its_shard(
+    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+) -> None:
+    on("theirs")
+    lay_split(theirs, "train", "bb")
+    write(theirs / "train/training_images/bb.png", picture("special.png", size=(64, 48)))
+    upload_dataset(theirs, repo, hub=hub)
+    on("mine")
+    write(mine / "train/training_images/c.png", picture("new.png"))
+    upload_dataset(mine, repo, hub=hub)
+    on("theirs")
+    assert upload_dataset(theirs, repo, hub=hub).splits["train"].changed == 0
