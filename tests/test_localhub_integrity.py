@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hubtools import Answer, api, ask, commit_lines, lfs_batch, send_lfs
+from hubtools import Answer, api, ask, commit_lines, lfs_batch, run_client, send_lfs
+from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import HfHubHTTPError
 
 from qflux_hub.errors import NotFoundError
@@ -234,6 +235,73 @@ def test_a_flipped_byte_in_the_database_is_found_and_not_served(hub: LocalHub) -
     assert damage.what.startswith("blob ")
 
 
+SEND = """
+    from huggingface_hub import HfApi
+    HfApi().upload_file(path_or_fileobj=file, path_in_repo="x.bin", repo_id="me/ds", repo_type="dataset")
+"""
+
+
+@pytest.mark.parametrize("found_by", ["fsck", "a reader"])
+@pytest.mark.parametrize("home", ["first", "second"])
+def test_damage_is_mended_when_any_client_sends_the_content_again(
+    hub: LocalHub, tmp_path: Path, found_by: str, home: str
+) -> None:
+    content = os.urandom(2_000_000)
+    (tmp_path / "x.bin").write_bytes(content)
+    run_client(hub, tmp_path / "first", SEND, file=str(tmp_path / "x.bin"))
+    flip(next(hub.dir.glob("xorb/*/*")), 700_000)
+    link = ask(f"{hub.url}/{REPO}/resolve/main/x.bin", "HEAD").headers["location"]
+    assert (ask(link).status == 410) if found_by == "a reader" else (not fsck(hub.dir).is_sound)
+    run_client(hub, tmp_path / home, SEND, file=str(tmp_path / "x.bin"))
+    assert ask(link).body == content
+    assert fsck(hub.dir).is_sound
+
+
+def test_damage_of_an_lfs_object_is_mended_when_it_is_sent_again(hub: LocalHub) -> None:
+    digest = send_lfs(hub, REPO, b"content" * 1_000, "a.bin")
+    stored = hub.dir / "lfs" / digest[:2] / digest
+    stored.unlink()
+    assert [damage.what for damage in fsck(hub.dir).damages] == [f"content lfs/{digest}"]
+    send_lfs(hub, REPO, b"content" * 1_000, "a.bin")
+    assert fsck(hub.dir).is_sound
+
+
+def test_an_answer_about_chunks_names_only_those_that_one_has(hub: LocalHub, forger: Forger) -> None:
+    forger.send_xorb()
+    forger.send_shard()
+    api(hub).create_repo("me/other")
+    given = ask(f"{hub.url}/api/models/me/other/xet-write-token/main", token=hub.token).json
+    asked = forger.leaves[0][0]
+    got = ask(f"{given['casUrl']}/v1/chunks/default/{xethash.printed(asked)}", token=given["accessToken"])
+    assert got.status == 200
+    assert forger.xorb_name in got.body
+    key = got.body[-200 + 72 : -200 + 104]
+    assert key != bytes(32)
+    for chunk, _ in forger.leaves:
+        assert chunk not in got.body
+        assert xethash.keyed(chunk, key) in got.body
+    unknown = xethash.printed(bytes(range(32)))
+    assert ask(f"{given['casUrl']}/v1/chunks/default/{unknown}", token=given["accessToken"]).status == 404
+
+
+def test_a_link_to_a_xorb_is_good_for_its_own_run_of_chunks(hub: LocalHub) -> None:
+    files = {name: os.urandom(200_000) for name in ("a.bin", "b.bin")}
+    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+    api(hub).create_commit("me/ds", operations, commit_message="m", repo_type="dataset")
+    given = ask(f"{hub.url}/api/{REPO}/xet-read-token/main", token=hub.token).json
+    runs = []
+    for name in files:
+        [file] = api(hub).get_paths_info("me/ds", name, repo_type="dataset")
+        plan = ask(f"{given['casUrl']}/v2/reconstructions/{file.xet_hash}", token=given["accessToken"]).json
+        [[fetch]] = plan["xorbs"].values()
+        runs.append((fetch["url"], "bytes={start}-{end}".format(**fetch["ranges"][0]["bytes"])))
+    (one, first), (two, second) = runs
+    assert one.partition("?")[0] == two.partition("?")[0]
+    assert ask(one, range=first).status == ask(two, range=second).status == 206
+    assert ask(one, range=second).status == ask(two, range=first).status == ask(one).status == 403
+    assert ask(one.replace("first=", "first=0"), range=first).status == 403
+
+
 def test_uploading_again_repairs(hub: LocalHub, forger: Forger) -> None:
     forger.send_xorb()
     stored = next(hub.dir.glob("xorb/*/*"))
@@ -242,9 +310,6 @@ def test_uploading_again_repairs(hub: LocalHub, forger: Forger) -> None:
     assert forger.send_xorb().json == {"was_inserted": True}
     assert stored.read_bytes() == forger.xorb()
     assert fsck(hub.dir).is_sound
-    digest = send_lfs(hub, REPO, b"content", "a.bin")
-    (hub.dir / "lfs" / digest[:2] / digest).unlink()
-    assert [damage.what for damage in fsck(hub.dir).damages] == [f"content lfs/{digest}"]
 
 
 def test_fsck_counts_what_it_checked_and_what_is_left_over(hub: LocalHub) -> None:

@@ -180,6 +180,10 @@ class Signer:
             raise forbidden("This Xet token can only read")
         return int(repo)
 
+    def derive(self, purpose: str) -> bytes:
+        """32 secret bytes of the directory for one purpose."""
+        return hmac.new(self._secret, purpose.encode(), hashlib.sha256).digest()
+
     def _mac(self, kind: str, subject: str, fields: dict[str, str]) -> str:
         message = json.dumps([kind, subject, sorted(fields.items())]).encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:40]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import re
 import secrets
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -73,15 +75,31 @@ class App:
             try:
                 response = await self._route(Request(scope, meter.receive))
             except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets an answer
-                refusal = _refusal(failure)
+                refusal = await self._refusal(failure)
                 meter.error = refusal.message
                 response = error_answer(refusal)
             await response(scope, meter.receive, meter.send)
-        except DamagedError as damage:
-            # Found in the middle of a body. Ending here cuts the connection: the client knows it did not get all.
-            meter.error = _refusal(damage).message
+        except ClientDisconnect:
+            meter.error = "The client closed the connection in the middle of the answer"
+        except Exception as failure:  # noqa: BLE001 - it is reported
+            # In the middle of a body. Ending here cuts the connection, so the client knows that it did not get all.
+            meter.error = (await self._refusal(failure)).message
         finally:
             meter.finish()
+
+    async def _refusal(self, failure: Exception) -> HttpError:
+        """What the client is told about a failure."""
+        if isinstance(failure, HttpError):
+            return failure
+        if isinstance(failure, DamagedError):
+            if failure.name:
+                await asyncio.get_running_loop().run_in_executor(self._workers, self._hub.found_damaged, failure.name)
+            # 410, because clients repeat what fails with 5xx for minutes, and repeating does not bring bytes back.
+            return HttpError(410, f"Stored content is damaged: {failure}. Send it again to mend it")
+        if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+            return HttpError(507, "No space is left for this hub")
+        _LOGGER.error("internal error", exc_info=failure)
+        return HttpError(500, f"Internal error: {type(failure).__name__}")
 
     async def _route(self, request: Request) -> Response:
         raw_path = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
@@ -145,17 +163,6 @@ class _Meter:
             method, path = self._scope["method"], self._scope["path"]
             self._report(RequestLog(method, path, self._status, self._received, self._sent, seconds, self.error))
             self._report = None
-
-
-def _refusal(failure: Exception) -> HttpError:
-    """What the client is told about a failure."""
-    if isinstance(failure, HttpError):
-        return failure
-    if isinstance(failure, DamagedError):
-        # 410, because clients repeat what fails with 5xx for minutes, and repeating does not bring bytes back.
-        return HttpError(410, f"Stored content is damaged: {failure}. Run `qflux hub --fsck`")
-    _LOGGER.error("internal error", exc_info=failure)
-    return HttpError(500, f"Internal error: {type(failure).__name__}")
 
 
 def _bearer(request: Request) -> str | None:

@@ -6,7 +6,6 @@ lock when their row is gone, and whatever was uploaded or spoken of lately stays
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from qflux_hub.errors import VerificationError
 from qflux_hub.localhub.fsck import leftovers, size_of
 from qflux_hub.localhub.problems import DamagedError
-from qflux_hub.localhub.services import Services, open_existing
+from qflux_hub.localhub.services import Services, begin_xet_era, open_existing
 from qflux_hub.localhub.store import Repo
 
 KEEP_SECONDS = 24 * 3600.0
@@ -89,12 +88,12 @@ def _forget(db: sqlite3.Connection, hub: Services, cutoff: int) -> tuple[int, in
     xorbs = db.execute("DELETE FROM xorb WHERE used < ? AND hash NOT IN (SELECT xorb FROM piece)", (cutoff,)).rowcount
     if xorbs:
         db.execute("DELETE FROM dedup WHERE xorb NOT IN (SELECT hash FROM xorb)")
-        # Clients remember xorbs by the URL of the store: with a new one they do not build on those that are gone.
-        db.execute("UPDATE setting SET value = ? WHERE key = 'xet-era'", (secrets.token_hex(4),))
+        begin_xet_era(db)
     db.execute(
         "DELETE FROM content WHERE name NOT IN "
         "(SELECT 'lfs/' || sha256 FROM object UNION ALL SELECT 'xorb/' || hash FROM xorb)"
     )
+    db.execute("DELETE FROM distrusted WHERE name NOT IN (SELECT name FROM content)")
     return commits, objects, xorbs
 
 

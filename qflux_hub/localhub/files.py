@@ -128,11 +128,23 @@ class ContentFiles:
         sealed.path.rename(place)
         sync_folder(place.parent)
         sync_folder(place.parent.parent)
+        db.execute("DELETE FROM distrusted WHERE name = ?", (name,))
         db.execute(
             "INSERT OR REPLACE INTO content (name, size, created, sums) VALUES (?, ?, ?, ?)",
             (name, sealed.size, now_ms(), sealed.sums),
         )
         return True
+
+    def distrust(self, db: sqlite3.Connection, name: str) -> bool:
+        """Note, inside the caller's transaction, that a name is damaged; False when it was noted before.
+
+        Clients are then told that it is not there, so they send it again, and that mends it.
+        """
+        return bool(db.execute("INSERT OR IGNORE INTO distrusted VALUES (?)", (name,)).rowcount)
+
+    def is_distrusted(self, name: str) -> bool:
+        """Whether a name was found damaged and not mended since."""
+        return self._db.connection.execute("SELECT 1 FROM distrusted WHERE name = ?", (name,)).fetchone() is not None
 
     def has(self, name: str) -> bool:
         """Whether bytes are known under ``name``."""
@@ -147,7 +159,7 @@ class ContentFiles:
             (first * SUM_BYTES + 1, blocks * SUM_BYTES, name),
         ).fetchone()
         if row is None:
-            raise DamagedError(f"{name} is missing from the hub's database")
+            raise DamagedError(f"{name} is missing from the hub's database", name=name)
         yield from self._read_checked(name, row["size"], row["sums"], start, end)
 
     def is_damaged(self, name: str) -> bool:
@@ -166,18 +178,20 @@ class ContentFiles:
         try:
             file = self.path(name).open("rb", buffering=0)
         except FileNotFoundError as error:
-            raise DamagedError(f"{name}: the file is gone") from error
+            raise DamagedError(f"{name}: the file is gone", name=name) from error
         with file:
             file.seek(position)
             origin = position
             while position < stop:
                 piece = _read_exactly(file, min(PIECE, stop - position))
                 if piece is None:
-                    raise DamagedError(f"{name}: the file is shorter than the {size} bytes that were stored")
+                    message = f"{name}: the file is shorter than the {size} bytes that were stored"
+                    raise DamagedError(message, name=name)
                 for offset in range(0, len(piece), BLOCK):
                     number = (position - origin + offset) // BLOCK * SUM_BYTES
                     if checksum(piece[offset : offset + BLOCK]) != sums[number : number + SUM_BYTES]:
-                        raise DamagedError(f"{name}: bytes at {position + offset} are not what was stored")
+                        message = f"{name}: bytes at {position + offset} are not what was stored"
+                        raise DamagedError(message, name=name)
                 yield piece[max(0, start - position) : end - position]
                 position += len(piece)
 

@@ -43,7 +43,10 @@ class FsckReport:
 
 
 def fsck(directory: str | Path | None = None, progress: Progress | None = None) -> FsckReport:
-    """Check all of a hub directory (None: the default one). Others may use it meanwhile; nothing is changed."""
+    """Check all of a hub directory (None: the default one). Others may use it meanwhile.
+
+    Nothing is changed, except that damaged content is not taken for granted any more: sending it again mends it.
+    """
     hub = open_existing(directory)
     try:
         return _Check(hub, progress or (lambda *_: None)).run()
@@ -85,6 +88,8 @@ class _Check:
                 # It may have been collected since it was listed; that is no damage.
                 if self._db.execute(f"SELECT ? IN ({query})", (name,)).fetchone()[0]:
                     self._damaged(f"{kind} {name}", str(error))
+                    if isinstance(error, DamagedError) and error.name:
+                        self._hub.found_damaged(error.name)
         self._checked[kind] = len(names)
         self._progress(kind, len(names), len(names))
 

@@ -21,7 +21,11 @@ class HttpError(Exception):
 
 
 class DamagedError(Exception):
-    """Stored bytes are not what was stored. They are never served."""
+    """Stored bytes are not what was stored. They are never served. ``name`` is the content file's, if it is one."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 def unauthorized(message: str = "Invalid username or password.") -> HttpError:

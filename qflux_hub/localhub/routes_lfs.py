@@ -44,6 +44,8 @@ def _object(
         raise HttpError(422, f"The size of {sha256} is a number of bytes, not {size!r}")
     named: dict[str, object] = {"oid": sha256, "size": size, "authenticated": True}
     there = hub.large.held(hub.db.connection, repo.id, sha256)
+    if there is not None and operation == "upload" and hub.files.is_distrusted(f"lfs/{sha256}"):
+        there = None
     if operation == "download":
         if there is None:
             return {**named, "error": {"code": 404, "message": "Object does not exist"}}

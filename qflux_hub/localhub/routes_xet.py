@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from qflux_hub.localhub import xethash, xorb
 from qflux_hub.localhub.accounts import Role
 from qflux_hub.localhub.exchange import Call, answer, content_answer, one_range
-from qflux_hub.localhub.problems import DamagedError, HttpError
+from qflux_hub.localhub.problems import DamagedError, HttpError, forbidden
 from qflux_hub.localhub.services import Services, route, streaming_route
 from qflux_hub.localhub.xet import Piece, Plan
 
@@ -56,7 +57,7 @@ def _store_repo(hub: Services, call: Call, role: Role) -> int:
 def known_chunk(hub: Services, call: Call) -> Response:
     """What the store knows around a chunk, as a shard; 404 for an unknown chunk."""
     _store_repo(hub, call, "read")
-    found = hub.xet.known_chunk(_hash(call.params["hash"]))
+    found = hub.xet.known_chunk(_hash(call.params["hash"]), hub.signer.derive(f"chunks of {hub.xet_era()}"))
     if found is None:
         raise HttpError(404, "Chunk not found")
     return Response(found, media_type="application/octet-stream")
@@ -103,16 +104,18 @@ async def add_shard_v2(hub: Services, call: Call) -> Response:
     """The same with progress: one JSON object per line, the last one the result or an error."""
     repo = _store_repo(hub, call, "write")
     progress = hub.xet.register(repo, await _body(call))
-    return StreamingResponse(_shard_lines(call, progress), media_type="application/x-ndjson")
+    return StreamingResponse(_shard_lines(hub, call, progress), media_type="application/x-ndjson")
 
 
-async def _shard_lines(call: Call, progress: Iterator[tuple[int, int]]) -> AsyncIterator[bytes]:
+async def _shard_lines(hub: Services, call: Call, progress: Iterator[tuple[int, int]]) -> AsyncIterator[bytes]:
     try:
         while (step := await call.run(next, progress, None)) is not None:
             yield _line({"type": "validating", "verified": step[0], "total": step[1]})
-    except (HttpError, DamagedError) as error:
-        retryable = isinstance(error, HttpError) and error.status in (409, 503)
-        yield _line({"type": "error", "message": str(error), "retryable": retryable})
+    except HttpError as error:
+        yield _line({"type": "error", "message": error.message, "retryable": error.status in (409, 503)})
+    except DamagedError as error:
+        await call.run(hub.found_damaged, error.name)
+        yield _line({"type": "error", "message": f"Stored content is damaged: {error}", "retryable": False})
     else:
         yield _line({"type": "result"})
 
@@ -127,12 +130,9 @@ def reconstruction_v1(hub: Services, call: Call) -> Response:
     """How to put a file, or a range of it, together: one link per run of chunks."""
     plan = _plan(hub, call)
     info: dict[str, list[dict[str, Any]]] = {}
-    for name, pieces in _fetches(plan).items():
-        url = _xorb_url(hub, call, name)
-        info[name] = [
-            {"range": _span(piece), "url": url, "url_range": {"start": piece.first, "end": piece.last}}
-            for piece in pieces
-        ]
+    for piece in _fetches(plan):
+        url, span = _xorb_url(hub, call, piece), {"start": piece.first, "end": piece.last}
+        info.setdefault(piece.xorb, []).append({"range": _span(piece), "url": url, "url_range": span})
     return answer({"offset_into_first_range": plan.skip, "terms": _terms(plan), "fetch_info": info})
 
 
@@ -140,21 +140,25 @@ def reconstruction_v2(hub: Services, call: Call) -> Response:
     """The same in the newer shape. One link per run, so that no answer has several parts."""
     plan = _plan(hub, call)
     xorbs: dict[str, list[dict[str, Any]]] = {}
-    for name, pieces in _fetches(plan).items():
-        url = _xorb_url(hub, call, name)
-        xorbs[name] = [
-            {"url": url, "ranges": [{"chunks": _span(piece), "bytes": {"start": piece.first, "end": piece.last}}]}
-            for piece in pieces
-        ]
+    for piece in _fetches(plan):
+        url, span = _xorb_url(hub, call, piece), {"start": piece.first, "end": piece.last}
+        xorbs.setdefault(piece.xorb, []).append({"url": url, "ranges": [{"chunks": _span(piece), "bytes": span}]})
     return answer({"offset_into_first_range": plan.skip, "terms": _terms(plan), "xorbs": xorbs})
 
 
 def fetch_xorb(hub: Services, call: Call) -> Response:
-    """Stored bytes of a xorb, for whoever holds the signed link."""
-    hub.signer.check_url(call.request.method, call.raw_path, call.query)
+    """Stored bytes of a xorb, for whoever holds the signed link.
+
+    A link is good for the run of chunks that it was made for: the rest of the xorb may belong to private files.
+    """
+    claims = hub.signer.check_url(call.request.method, call.raw_path, call.query)
     name = call.params["hash"]
     table = hub.xet.chunks(name)
-    return content_answer(call, table.stored_start(len(table)), name, partial(hub.files.read, f"xorb/{name}"), {})
+    size = table.stored_start(len(table))
+    start, end = one_range(call.request.headers.get("range"), size) or (0, size)
+    if start < int(claims["first"]) or end - 1 > int(claims["last"]):
+        raise forbidden(f"This link is for the bytes {claims['first']} to {claims['last']}")
+    return content_answer(call, size, name, partial(hub.files.read, f"xorb/{name}"), {})
 
 
 def telemetry(hub: Services, call: Call) -> Response:
@@ -172,16 +176,15 @@ def _plan(hub: Services, call: Call) -> Plan:
     return hub.xet.plan(name, start, end)
 
 
-def _fetches(plan: Plan) -> dict[str, list[Piece]]:
-    """Per xorb the runs to fetch, those that overlap or touch joined: every term lies within one of them."""
-    runs: dict[str, list[Piece]] = {}
+def _fetches(plan: Plan) -> list[Piece]:
+    """The runs to fetch, those of a xorb that overlap or touch joined: every term lies within one of them."""
+    runs: list[Piece] = []
     for piece in sorted(plan.pieces, key=lambda piece: (piece.xorb, piece.start, piece.end)):
-        known = runs.setdefault(piece.xorb, [])
-        if known and piece.start <= known[-1].end:
-            last = known.pop()
-            end = max(last.end, piece.end)
-            piece = Piece(last.xorb, last.start, end, 0, last.first, max(last.last, piece.last))
-        known.append(piece)
+        last = runs[-1] if runs else None
+        if last and last.xorb == piece.xorb and piece.start <= last.end:
+            runs[-1] = replace(last, end=max(last.end, piece.end), last=max(last.last, piece.last))
+        else:
+            runs.append(piece)
     return runs
 
 
@@ -193,8 +196,9 @@ def _span(piece: Piece) -> dict[str, int]:
     return {"start": piece.start, "end": piece.end}
 
 
-def _xorb_url(hub: Services, call: Call, name: str) -> str:
-    return call.origin + hub.signer.sign_url("GET", f"/xorb/{name}")
+def _xorb_url(hub: Services, call: Call, run: Piece) -> str:
+    claims = {"first": str(run.first), "last": str(run.last)}
+    return call.origin + hub.signer.sign_url("GET", f"/xorb/{run.xorb}", claims)
 
 
 def _hash(text: str) -> str:

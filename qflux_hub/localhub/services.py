@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,14 @@ def open_existing(directory: str | Path | None) -> Services:
     return Services(place)
 
 
+def begin_xet_era(db: sqlite3.Connection) -> None:
+    """Make clients forget the xorbs that they know, inside the caller's transaction.
+
+    hf_xet remembers chunks by the URL of the store; with a new URL it does not build on xorbs that are gone or damaged.
+    """
+    db.execute("UPDATE setting SET value = ? WHERE key = 'xet-era'", (secrets.token_hex(4),))
+
+
 class Services:
     """One open hub directory. Any number of processes may have it open at once."""
 
@@ -68,8 +77,15 @@ class Services:
         return str(row["value"])
 
     def xet_era(self) -> str:
-        """The word that ends the URL of the content store."""
+        """The word that ends the URL of the content store, and keys what it says about chunks."""
         return self.setting("xet-era", secrets.token_hex(4))
+
+    def found_damaged(self, name: str) -> None:
+        """Stop telling clients that a content is there, so that whoever sends it again mends it."""
+        with self.db.write() as db:
+            if self.files.distrust(db, name) and name.startswith("xorb/"):
+                db.execute("DELETE FROM dedup WHERE xorb = ?", (name.partition("/")[2],))
+                begin_xet_era(db)
 
     def repo(self, call: Call, *, content: bool = False, write: str = "") -> Repo:
         """The repo that the path names, visible to the caller.

@@ -102,8 +102,12 @@ def _parse_files(data: bytes, position: int) -> list[ShardFile]:
     return files
 
 
-def answer(xorbs: Iterable[tuple[bytes, ChunkTable]]) -> bytes:
-    """A shard without files that tells a client which chunks these xorbs hold. Hashes are not keyed."""
+def answer(xorbs: Iterable[tuple[bytes, ChunkTable]], key: bytes) -> bytes:
+    """A shard without files that tells a client which chunks these xorbs hold.
+
+    Chunk hashes are keyed: a client recognises the chunks that it has, and learns nothing about the others. Their
+    plain hashes would be enough to claim, and then read, a file that somebody else keeps private.
+    """
     body = bytearray(_BOOKEND)
     xorb_rows: list[tuple[int, int]] = []
     chunk_rows: list[tuple[int, int, int]] = []
@@ -116,8 +120,9 @@ def answer(xorbs: Iterable[tuple[bytes, ChunkTable]]) -> bytes:
         offset = 0
         for number, (chunk, length) in enumerate(table.leaves()):
             flags = _DEDUP_CHUNK if xethash.asks_dedup(chunk) else 0
-            body += _RECORD.pack(chunk, offset, length, flags, 0)
-            chunk_rows.append((_first_word(chunk), index, number))
+            keyed = xethash.keyed(chunk, key)
+            body += _RECORD.pack(keyed, offset, length, flags, 0)
+            chunk_rows.append((_first_word(keyed), index, number))
             offset += length
         index += 1 + len(table)
         stored_bytes += last.stored_end
@@ -132,7 +137,7 @@ def answer(xorbs: Iterable[tuple[bytes, ChunkTable]]) -> bytes:
     now = int(time.time())
     footer = struct.pack("<9Q", 1, _HEADER.size, _HEADER.size + _RECORD.size, tables, 0, tables, len(xorb_rows),
                          chunk_lookup, len(chunk_rows))  # fmt: skip
-    footer += xethash.ZERO + struct.pack("<2Q", now, now + ANSWER_SECONDS) + bytes(48)
+    footer += key + struct.pack("<2Q", now, now + ANSWER_SECONDS) + bytes(48)
     footer += struct.pack("<4Q", stored_bytes, 0, raw_bytes, tables + len(lookups))
     return _HEADER.pack(_TAG, 2, _FOOTER_BYTES) + bytes(body) + lookups + footer
 

@@ -24,7 +24,6 @@ from qflux_hub.localhub.xorb import ChunkTable
 ANSWER_XORBS = 64
 """Xorbs described in one dedup answer: about 4 GB of content and 3 MB of answer."""
 
-
 NOTED_MS = 10 * 60 * 1000
 """How old a note of use may be before it is written again: a write for every answer would cost more than the answer."""
 
@@ -57,10 +56,6 @@ class XetStore:
         self._files = files
 
     # -- xorbs
-
-    def has_xorb(self, name: str) -> bool:
-        """Whether the xorb is stored."""
-        return self._db.connection.execute("SELECT 1 FROM xorb WHERE hash = ?", (name,)).fetchone() is not None
 
     def add_xorb(self, name: str, sealed: Sealed, table: ChunkTable) -> bool:
         """Publish a xorb that was checked while it arrived; False when it was there. 400 for another name's content."""
@@ -158,8 +153,10 @@ class XetStore:
         self, db: sqlite3.Connection, repo: int, file: ShardFile, size: int, tables: dict[bytes, ChunkTable]
     ) -> None:
         name = xethash.printed(file.hash)
+        # A file that is known may have been sent again because a xorb of it is damaged: the new terms count.
+        db.execute("DELETE FROM piece WHERE file = ?", (name,))
         db.execute(
-            "INSERT OR IGNORE INTO xetfile VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO xetfile VALUES (?, ?, ?, ?, ?)",
             (name, size, file.sha256, now_ms(), shard.pack_terms(file.terms)),
         )
         db.executemany("INSERT OR IGNORE INTO piece VALUES (?, ?)", {(_name(term), name) for term in file.terms})
@@ -176,7 +173,7 @@ class XetStore:
                     asked[xethash.printed(chunk)] = _name(term)
         db.executemany("INSERT OR REPLACE INTO dedup VALUES (?, ?)", asked.items())
 
-    def known_chunk(self, chunk: str) -> bytes | None:
+    def known_chunk(self, chunk: str, key: bytes) -> bytes | None:
         """A shard about the xorb that holds a chunk and those used together with it; None for an unknown chunk."""
         db = self._db.connection
         row = db.execute("SELECT d.xorb FROM dedup d JOIN xorb x ON x.hash = d.xorb WHERE d.chunk = ?",
@@ -186,15 +183,15 @@ class XetStore:
         names = [row["xorb"]]
         others = db.execute(
             "SELECT DISTINCT b.xorb FROM piece a JOIN piece b ON b.file = a.file "
-            "WHERE a.xorb = ? AND b.xorb <> ? LIMIT ?",
+            "WHERE a.xorb = ? AND b.xorb <> ? AND 'xorb/' || b.xorb NOT IN (SELECT name FROM distrusted) LIMIT ?",
             (row["xorb"], row["xorb"], ANSWER_XORBS - 1),
         ).fetchall()
         names += [other["xorb"] for other in others]
         self._spare(names)
-        return shard.answer((xethash.parsed(name), self.chunks(name)) for name in names)
+        return shard.answer(((xethash.parsed(name), self.chunks(name)) for name in names), key)
 
     def _spare(self, names: list[str]) -> None:
-        """Note that a client may build on these xorbs from now on, so that a collection leaves them alone for a while."""
+        """Note that a client may build on these xorbs from now on: a collection leaves them alone for a while."""
         query = "SELECT hash FROM xorb WHERE hash IN (SELECT value FROM json_each(?)) AND used < ?"
         stale = self._db.connection.execute(query, (json.dumps(names), now_ms() - NOTED_MS)).fetchall()
         if stale:

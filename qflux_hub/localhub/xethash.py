@@ -64,6 +64,11 @@ def file_hash(chunks: Sequence[tuple[bytes, int]]) -> bytes:
     return blake3(root(chunks), key=ZERO).digest() if chunks else ZERO
 
 
+def keyed(digest: bytes, key: bytes) -> bytes:
+    """A chunk hash that only those can recognise who have the chunk."""
+    return blake3(digest, key=key).digest()
+
+
 def asks_dedup(digest: bytes) -> bool:
     """Whether clients ask the hub about a chunk of this hash wherever it occurs (one in 1024)."""
     return _last_word(digest) % 1024 == 0
