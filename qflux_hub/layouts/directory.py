@@ -148,7 +148,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 id=base,
                 split=split,
                 prompt=prompt,
-                controls=tuple([tree.blob(path) for path in paths]),
+                controls=tuple(map(tree.blob, paths)),
                 mask=tree.blob(mask) if mask else None,
                 target=tree.blob(f"{target_folder}/{target}") if target else None,
                 origin=prompt_path,
