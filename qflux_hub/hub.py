@@ -437,8 +437,13 @@ class Hub:
 
         return HfFileSystem(endpoint=self.endpoint, token=self._credential, skip_instance_cache=True)
 
-    def download(self, repo_id: str, revision: str, paths: Sequence[str], repo_type: RepoType = "dataset") -> Path:
-        """Download files into this hub's cache; returns the folder in which they lie under their own paths."""
+    def download(
+        self, repo_id: str, revision: str, paths: Sequence[str], repo_type: RepoType = "dataset", *, again: bool = False
+    ) -> Path:
+        """Download files into this hub's cache; returns the folder in which they lie under their own paths.
+
+        What the cache has is not downloaded, unless ``again``. The client compares sizes, not hashes: see ``load``.
+        """
         from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
         shown = not are_progress_bars_disabled()
@@ -451,6 +456,7 @@ class Hub:
                     revision=revision,
                     allow_patterns=[_literal(path) for path in paths],
                     cache_dir=self.cache_dir,
+                    force_download=again,
                 )
         finally:
             if shown:

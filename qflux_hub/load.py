@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import atexit
 import fnmatch
+import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qflux_hub import cards, pack, remote
-from qflux_hub.errors import NotFoundError
+from qflux_hub import cards, index, pack, remote
+from qflux_hub.errors import NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState, check_repo_id, open_hub
+from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob
+from qflux_hub.state import remember
+from qflux_hub.tree import FolderOpener, stamp_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -86,7 +93,7 @@ def _download(hub: Hub, repo_id: str, state: RepoState, files: Mapping[str, Sequ
     from datasets import Dataset, NamedSplit
 
     with _silence():
-        folder = hub.download(repo_id, state.commit, [path for paths in files.values() for path in paths])
+        folder = _fetch(hub, repo_id, state, [path for paths in files.values() for path in paths])
         cache = str(hub.cache_dir / "datasets") if hub.cache_dir else None
         return {
             split: Dataset.from_parquet(
@@ -99,6 +106,48 @@ def _download(hub: Hub, repo_id: str, state: RepoState, files: Mapping[str, Sequ
         }
 
 
+def _fetch(hub: Hub, repo_id: str, state: RepoState, paths: Sequence[str]) -> Path:
+    """Download files and compare them with the hashes that the Hub lists; the folder they lie in.
+
+    The client checks sizes only, so a byte that changed on the way or on this disk would go unnoticed. A file that
+    differs is downloaded once more. Files that were compared before and are unchanged are not read again. Raises
+    VerificationError.
+    """
+    folder = hub.download(repo_id, state.commit, paths)
+    for attempt in (1, 2):
+        wrong = _differing(folder, state, paths)
+        if not wrong:
+            return folder
+        if attempt == 1:
+            hub.download(repo_id, state.commit, wrong, again=True)
+    raise VerificationError(
+        f"{wrong[0]} of {repo_id} arrives with other bytes than the Hub lists, twice.",
+        hint="Something on the way, or this disk, alters data.",
+    )
+
+
+def _differing(folder: Path, state: RepoState, paths: Sequence[str]) -> list[str]:
+    """The files whose SHA-256 is not the listed one. Files without a listed one (small texts) are not compared."""
+    root = Path(folder.resolve().anchor)  # the client keeps contents where it likes; what counts is the file
+    wrong = []
+    with remember(root) as memory:
+        for path in paths:
+            digest, place = state.files[path].sha256, (folder / path).resolve()
+            if digest is None:
+                continue
+            blob = Blob(place.relative_to(root).as_posix(), place.stat().st_size, FolderOpener(str(root)))
+            started = time.time_ns()
+            with place.open("rb") as file:
+                blob = replace(blob, stamp=stamp_of(file))
+                if memory.known(blob) == digest:
+                    continue
+                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                    memory.learn(blob, digest, started)
+                else:
+                    wrong.append(path)
+    return wrong
+
+
 def _stream(hub: Hub, repo_id: str, state: RepoState, split: str, paths: Sequence[str]) -> IterableDataset:
     from datasets import IterableDataset, NamedSplit
 
@@ -107,21 +156,54 @@ def _stream(hub: Hub, repo_id: str, state: RepoState, split: str, paths: Sequenc
     return IterableDataset.from_generator(
         _rows,
         features=features,
-        gen_kwargs={"paths": list(paths), "hub": hub, "repo_id": repo_id, "commit": state.commit},
+        gen_kwargs={"paths": list(paths), "hub": hub, "repo_id": repo_id, "state": state, "name": split},
         split=NamedSplit(split),
     )
 
 
-def _rows(paths: Sequence[str], hub: Hub, repo_id: str, commit: str) -> Iterator[dict[str, Any]]:
-    """The rows of some files, one row group in memory at a time. `datasets` gives each worker its share of files."""
+def _rows(paths: Sequence[str], hub: Hub, repo_id: str, state: RepoState, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of some files, one row group in memory at a time. `datasets` gives each worker its share of files.
+
+    Images that the index knows are compared with their recorded hashes. Raises VerificationError.
+    """
     import pyarrow.parquet as pq
 
+    known = _recorded(hub, repo_id, state, name)
     for path in paths:
-        with hub.open(repo_id, path, commit) as file:
+        with hub.open(repo_id, path, state.commit) as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 for batch in parquet.iter_batches(batch_size=16, row_groups=[group]):
-                    yield from batch.to_pylist()
+                    for row in batch.to_pylist():
+                        recorded = known.get((path, row.get("id", "")))
+                        if recorded is not None and _hashes(row) != recorded:
+                            raise VerificationError(
+                                f"The images of {row['id']!r} in {path} came with other bytes than were uploaded.",
+                                hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+                            )
+                        yield row
+
+
+def _recorded(hub: Hub, repo_id: str, state: RepoState, split: str) -> dict[tuple[str, str], tuple[bytes, ...]]:
+    """(shard, id) -> the hashes of its images, for shards that lie on the Hub as the index says."""
+    path = index.path(split)
+    if path not in state.files:
+        return {}
+    try:
+        written = index.read(hub.read(repo_id, path, state.commit), path)
+    except VerificationError:  # an index that cannot be read proves nothing about the rows
+        return {}
+    there = {name: file.sha256 for name, file in state.files.items()}
+    return {
+        (row.shard, row.id): tuple(sorted(media.sha256 for media in row.media))
+        for row in written.entries
+        if row.shard in written.shards and there.get(row.shard) == written.shards[row.shard].sha256
+    }
+
+
+def _hashes(row: Mapping[str, Any]) -> tuple[bytes, ...]:
+    images = [row[TARGET], row[MASK], *row[CONTROLS]]
+    return tuple(sorted(hashlib.sha256(image["bytes"]).digest() for image in images if image))
 
 
 def _features(file: Any) -> Any:

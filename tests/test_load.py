@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from qflux_hub import AuthError, HubError, LocalHub, NotFoundError, UsageError, load_editing_dataset, upload_dataset
+from qflux_hub import (
+    AuthError,
+    HubError,
+    LocalHub,
+    NotFoundError,
+    UsageError,
+    VerificationError,
+    load_editing_dataset,
+    upload_dataset,
+)
 from qflux_hub.report import UploadReport
 from tests.builders import lay_split, write
-from tests.jobtools import api, environment, files, prompts, put_raw, script
+from tests.jobtools import Answer, api, environment, files, network, prompts, put_raw, script
 
 COLUMNS = ["id", "control_images", "control_mask", "target_image", "prompt"]
 
@@ -313,3 +322,42 @@ def test_the_embedded_hub_needs_no_account_and_serves_streams_to_the_end(data: P
     ran = script(LOCAL.format(data=data), env=environment(tmp_path))
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == "['cat_by_the_wall', 'photographer_colour', 'saucer_teal']\n9\n3\n"
+
+
+@pytest.fixture
+def uploaded(hub: LocalHub, repo: str, tmp_path: Path) -> str:
+    upload_dataset(lay_split(tmp_path / "ds", "train", "abc"), repo, hub=hub)
+    return repo
+
+
+def test_a_bit_that_turns_in_the_cache_is_noticed_and_the_file_fetched_anew(hub: LocalHub, uploaded: str) -> None:
+    load_editing_dataset(uploaded, hub=hub)
+    cached = [path for path in (hub_cache(hub)).rglob("*") if path.is_file() and path.read_bytes()[:4] == b"PAR1"]
+    for path in cached:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    assert load_editing_dataset(uploaded, "train", hub=hub)["id"][:] == ["a", "b", "c"]
+
+
+def hub_cache(hub: LocalHub) -> Path:
+    from qflux_hub.hub import open_hub
+
+    with open_hub(hub) as opened:
+        assert opened.cache_dir is not None
+        return opened.cache_dir
+
+
+def test_a_stream_whose_images_were_altered_on_the_way_stops(hub: LocalHub, uploaded: str) -> None:
+    def after(method: str, path: str, answer: Answer) -> Answer:
+        at = answer.body.find(b"IDAT")
+        if method != "GET" or answer.status != 206 or at < 0:
+            return answer
+        body = bytearray(answer.body)
+        body[at + 6] ^= 1
+        return Answer(answer.status, answer.headers, bytes(body))
+
+    with network(hub, after=after) as way:
+        stream = load_editing_dataset(uploaded, "train", streaming=True, hub=way.url, token=hub.token)
+        with pytest.raises(VerificationError, match="came with other bytes than were uploaded"):
+            list(stream)
