@@ -177,8 +177,9 @@ def _deletions(
 
 
 def _shard_operation(shard: Shard, remote: Remote) -> Operation:
+    samples = "1 sample" if len(shard.entries) == 1 else f"{len(shard.entries):,} samples"
     if shard.record:
-        return Operation(shard.path, "keep", f"{len(shard.entries):,} samples unchanged", shard.record.size)
+        return Operation(shard.path, "keep", f"{samples} unchanged", shard.record.size)
     if shard.path in remote.files:
-        return Operation(shard.path, "update", f"{len(shard.entries):,} samples, some changed", shard.bytes)
-    return Operation(shard.path, "add", f"{len(shard.entries):,} samples", shard.bytes)
+        return Operation(shard.path, "update", f"{samples}, some changed", shard.bytes)
+    return Operation(shard.path, "add", samples, shard.bytes)

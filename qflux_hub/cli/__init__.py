@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import typer
 import typer.main
@@ -23,6 +24,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``qflux`` and end the process with the documented exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding cannot hold is escaped, not an error
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code = run(arguments)
     try:
         sys.stdout.flush()
@@ -53,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         return console.fail(UsageError(wrong.format_message(), hint=hint))
     except (typer.Abort, KeyboardInterrupt):
         return console.interrupted(INTERRUPTED)
-    except BrokenPipeError:
+    except SystemExit:  # how Rich and Typer end when whoever read our output has had enough
         return 0
     except QfluxError as error:
         return console.fail(error)

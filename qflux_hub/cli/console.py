@@ -114,9 +114,9 @@ class Console:
         if self.verbose:
             self.err.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
         self.err.print("error:", style="bold red", end=" ")
-        self.err.print(error.message, markup=False, highlight=False)
+        self.err.print(words.visible(error.message), markup=False, highlight=False)
         if error.hint:
-            self.err.print(error.hint, markup=False, highlight=False, style="dim")
+            self.err.print(words.visible(error.hint), markup=False, highlight=False, style="dim")
         return error.code
 
     def fail_unexpectedly(self, error: Exception, message: str) -> int:
@@ -135,7 +135,9 @@ class Console:
         return code
 
     def _print_json(self, data: dict[str, Any]) -> None:
-        for piece in json.JSONEncoder(ensure_ascii=False, indent=2 if sys.stdout.isatty() else None).iterencode(data):
+        plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        encoder = json.JSONEncoder(ensure_ascii=plain, indent=2 if sys.stdout.isatty() else None)
+        for piece in encoder.iterencode(data):
             sys.stdout.write(piece)
         sys.stdout.write("\n")
 
@@ -164,6 +166,8 @@ class _BarProgress(Progress):
         self._console = console
 
     def task(self, label: str, total: int | None, unit: str = "B") -> Task:
+        if total == 0:
+            return Task()
         amount = DownloadColumn() if unit == "B" else MofNCompleteColumn()
         columns = [
             TextColumn("{task.description:<10}"),

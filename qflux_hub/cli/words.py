@@ -43,6 +43,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def visible(text: str) -> str:
+    """``text`` with control characters spelled out: a file's name may hold commands for the terminal."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
+
+
 def progress_line(label: str, done: int, total: int | None, unit: str, seconds: float) -> str:
     """``Hashing: 1.2 GB of 4.8 GB, 12 s left``."""
 
@@ -260,12 +268,14 @@ def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool) -> N
 
 
 def _tell_finding(finding: Finding, out: Rich) -> None:
-    said = Text.assemble(finding.message, (f" [{finding.code}]", "dim"))
+    said = Text.assemble(visible(finding.message), (f" [{finding.code}]", "dim"))
     if finding.fix:
-        said.append(f"\n→ {finding.fix}", "dim")
+        said.append(f"\n→ {visible(finding.fix)}", "dim")
     severity = Text(f"{finding.severity:<7}", _STYLES[finding.severity])
     if out.is_terminal:  # in two columns, so that long messages wrap under their own beginning
         row = Table.grid(padding=(0, 1))
+        row.add_column()
+        row.add_column(overflow="fold")  # a path that is cut short cannot be found
         row.add_row(severity, said)
         out.print(row)
     else:
