@@ -96,7 +96,8 @@
     image.addEventListener("error", async () => {
       const answer = await fetch(source).catch(() => null);
       known.problem = !answer ? "" : answer.ok ? "" : await answer.text();
-      image.replaceWith(broken(number, known.problem || "the server does not answer"));
+      if (known.problem && detail.open && detail.contains(image)) show();
+      else image.replaceWith(broken(number, known.problem || "The server does not answer."));
     });
     if (large) image.src = source;
     else setTimeout(() => { if (image.isConnected) image.src = source; }, 90); // not for rows that only fly past
@@ -113,8 +114,8 @@
     const box = el("div", { class: "pic", title: about(sample.mask) });
     const under = sample.controls.length ? picture(sample.controls[0], "") : null;
     const over = picture(sample.mask, `Mask of ${sample.id}, over its control`, "tint");
-    box.append(...[under, over].filter(Boolean));
-    if (over.className === "broken") box.replaceChildren(over);
+    if (over.className === "broken") box.append(over);
+    else box.append(...(under && under.className !== "broken" ? [under, over] : [over]));
     return box;
   }
 
@@ -166,7 +167,7 @@
   // --- rows ----------------------------------------------------------------------------------------------------
 
   const list = $("list"), root = document.documentElement;
-  let rowHeight = 200, size_ = Number(store("tile") ?? (innerWidth < 1500 ? 2 : 3)), narrow = false;
+  let rowHeight = 200, lines = 4, room = 2, size_ = Number(store("tile") ?? (innerWidth < 1500 ? 2 : 3)), narrow = false;
   const rows = new Map(); // place in view -> element
 
   function store(key, value) { // remembers the size of rows; pages opened as files may not be allowed to
@@ -182,15 +183,17 @@
     narrow = width < 860;
     document.body.classList.toggle("narrow", narrow);
     const columns = 2 + (masks ? 1 : 0);
-    const room = Math.min(width, 1720) - (narrow ? 24 : 40) - 28;
+    const free = Math.min(width, 1720) - (narrow ? 24 : 40) - 28;
     const gap = 8;
-    const most = narrow ? Math.floor((room - gap * (columns - 1)) / columns) : Math.floor((room - 300) / (columns + (extras ? .55 : 0))) - gap;
+    const most = narrow ? Math.floor((free - gap * (columns - 1)) / columns) : Math.floor((free - 300) / (columns + (extras ? .55 : 0))) - gap;
     const side = narrow ? Math.min(most, 240) : Math.max(64, Math.min(TILES[size_], most));
     root.style.setProperty("--tile", `${side}px`);
-    const text = 118;
+    const text = 132; // name, prompt and a finding
     rowHeight = narrow ? side + text + 40 : side + 34;
     root.style.setProperty("--row", `${rowHeight}px`);
-    root.style.setProperty("--lines", narrow ? 3 : Math.max(2, Math.floor((side - 30) / 32)));
+    lines = narrow ? 4 : Math.max(2, Math.floor((side - 26) / 21));
+    room = Math.max(1, Math.floor(lines / 2) - 1);
+    root.style.setProperty("--lines", lines);
     const template = [`${side}px`];
     if (extras && !narrow) template.push(`${(side - gap) / 2}px`);
     if (masks) template.push(`${side}px`);
@@ -212,6 +215,8 @@
       if (i === 1 && more.length > 2) made.append(el("b", {}, `+${more.length - 2}`));
       return made;
     });
+    const ordered = [...sample.findings].sort((a, b) => GRAVITY[b.severity] - GRAVITY[a.severity]);
+    const fits = ordered.length <= room ? room : Math.max(1, room - 1);
     const severity = ["", "note", "warning", "error"][sample.gravity];
     const row = el("article", { class: "row", tabindex: "-1", "aria-posinset": place + 1, "aria-setsize": view.length, "aria-label": `${sample.id}, ${splitName(sample)}`, "data-severity": severity || null, "data-place": place },
       tile(sample.controls[0], `Control of ${sample.id}`, "no control"),
@@ -221,7 +226,9 @@
       el("div", { class: "text" },
         el("div", { class: "name" }, el("span", { title: sample.id }, marked(sample.id)), data.splits.length > 1 ? el("span", { class: "tag" }, splitName(sample)) : null, el("span", { class: "size" }, sizes(sample))),
         promptOf(sample, "p"),
-        sample.findings.length ? el("ul", { class: "findings" }, sample.findings.map(findingItem)) : null));
+        sample.findings.length ? el("ul", { class: "findings" }, ordered.slice(0, fits).map(findingItem),
+          ordered.length > fits ? el("li", { class: "rest" }, `and ${ordered.length - fits} more`) : null) : null));
+    if (ordered.length) row.style.setProperty("--lines", Math.max(1, lines - 2 * Math.min(ordered.length, fits)));
     row.style.gridTemplateColumns = "var(--columns)";
     row.style.top = `${place * rowHeight}px`;
     return row;
@@ -339,10 +346,12 @@
 
   function buildHeader() {
     const counts = data.counts;
-    const words = [`${data.layout === "hub" ? "on the Hub" : `${data.layout} layout`}`, plural(counts.files, "image"), bytes(counts.bytes)];
+    const words = [data.layout === "hub" ? "on the Hub" : `${data.layout} layout`, ...(data.splits.length === 1 ? [data.splits[0][0]] : []), plural(counts.files, "image"), bytes(counts.bytes)];
     if (!counts.errors && !counts.warnings && !counts.notes) words.push("no findings");
     $("facts").textContent = words.join(" · ");
+    $("source").textContent = data.title;
     $("source").title = data.source;
+    $("splits").hidden = data.splits.length < 2;
     const whole = data.findings.map(finding).sort((a, b) => GRAVITY[b.severity] - GRAVITY[a.severity]);
     if (whole.length) {
       $("whole").hidden = false;
@@ -385,15 +394,16 @@
   function drawStage(sample) {
     const left = sample.controls[before], right = sample.target;
     const pair = left !== undefined && right !== null;
-    const kind = pair ? mode : "single";
+    const shown = [left, right].map((number) => (number ?? null) !== null && picture(number, "", "", true).className !== "broken");
+    const kind = !pair ? "single" : shown.every(Boolean) ? mode : "side"; // a comparison needs two pictures
     const hasMask = sample.mask !== null && before === 0;
     const base = pictures[right ?? left];
     const ratio = { "--w": base.width || 4, "--h": base.height || 3 };
     const leftName = before ? `control ${before}` : "control";
     const tint = () => (hasMask && maskOn ? [picture(sample.mask, "Mask", "tint", true)] : []);
     for (const button of detail.querySelectorAll("[data-mode]")) {
-      button.setAttribute("aria-pressed", button.dataset.mode === mode);
-      button.disabled = !pair;
+      button.setAttribute("aria-pressed", button.dataset.mode === kind);
+      button.disabled = !pair || !shown.every(Boolean);
     }
     $("mask").disabled = !hasMask;
     $("mask").setAttribute("aria-pressed", hasMask && maskOn);

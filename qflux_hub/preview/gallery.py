@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qflux_hub import __version__, checks, codes
-from qflux_hub.preview.opened import Opened
+from qflux_hub.preview.opened import HUB, Opened
 from qflux_hub.report import Finding
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 from qflux_hub.sniff import ImageFacts
@@ -56,6 +57,12 @@ class Gallery:
                     gallery.pictures.append(Picture(blob, role == MASK, facts.get(blob.name)))
         return gallery
 
+    @property
+    def title(self) -> str:
+        """What the dataset is called, in short."""
+        source = self.opened.scan.source
+        return source if self.opened.scan.layout == HUB else Path(source).resolve().name or source
+
     def add_damage(self, number: int, why: str) -> None:
         """A picture could not be drawn: a finding for every sample that needs it."""
         blob = self.pictures[number].blob
@@ -71,6 +78,7 @@ class Gallery:
         shown = Counter(sample.split for sample in self.samples)
         return {
             "version": __version__,
+            "title": self.title,
             "source": scan.source,
             "layout": scan.layout,
             "side": side,
@@ -102,11 +110,8 @@ class Gallery:
 
 
 def problem(facts: ImageFacts | None) -> str:
-    """Why an image cannot be shown, in a few words; "" when nothing speaks against it."""
-    if facts is None or facts.problem is None:
-        return ""
-    name = facts.problem.replace("-", " ")
-    return f"{name}: {facts.detail}" if facts.detail else name
+    """Why an image cannot be shown, in one sentence; "" when nothing speaks against it."""
+    return codes.CODES[facts.problem].title if facts is not None and facts.problem else ""
 
 
 def _told(finding: Finding) -> list[Any]:

@@ -12,7 +12,7 @@ from qflux_hub.hub import Hub, check_repo_id, open_hub
 from qflux_hub.options import CheckOptions, PreviewOptions
 from qflux_hub.report import Progress
 from qflux_hub.sample import Blob
-from qflux_hub.source import Scan, Source, hash_images, judge_samples, look_at_images, read_source
+from qflux_hub.source import Scan, Source, check_dataset, judge_samples, look_at_images, read_source
 from qflux_hub.state import remember
 
 HUB = "hub"
@@ -46,12 +46,21 @@ def _may_be_a_repo(name: str) -> bool:
 
 
 def _folder(source: Source, options: PreviewOptions, progress: Progress, *, whole: bool) -> Opened:
-    scan = read_source(source, options, progress)
-    judge_samples(scan, CheckOptions())
-    with remember(source) as memory:
-        look_at_images(scan, memory, progress, decode=options.decode)
-        if whole:
-            hash_images(scan, memory, progress, decoded=options.decode)
+    if whole:
+        scan = check_dataset(
+            source,
+            layout=options.layout,
+            columns=options.columns,
+            splits=options.splits,
+            follow_links=options.follow_links,
+            decode=options.decode,
+            progress=progress,
+        )
+    else:
+        scan = read_source(source, options, progress)
+        judge_samples(scan, CheckOptions())
+        with remember(source) as memory:
+            look_at_images(scan, memory, progress, decode=options.decode)
     facts = ((blob, scan.facts[blob.name]) for blob in scan.blobs().values())
     return Opened(scan, {blob: (fact.width, fact.height) for blob, fact in facts if fact.width})
 
@@ -62,13 +71,19 @@ def _repo(hub: Hub, repo_id: str, options: PreviewOptions, progress: Progress) -
             f"There is no folder {repo_id!r}, and a repo has no layout, columns or links to choose.",
             hint="Without these options the dataset repo of that name is shown.",
         )
-    scan = Scan(repo_id, HUB, {}, [])
+    scan = Scan(repo_id, HUB, {}, list(hub.findings))
     head = remote.read(hub, repo_id, options.revision, scan.findings.append, card=False)
     if head.state is None:
         raise NotFoundError(
             f"There is no folder {repo_id!r} here, and no such dataset on {hub.endpoint} that this account may see.",
             hint="Check the spelling, and which account the token belongs to.",
             what="repo",
+        )
+    if head.missing:
+        raise NotFoundError(
+            f"{repo_id} has no revision {options.revision!r}.",
+            hint="It is a branch, a tag or a commit id.",
+            what="revision",
         )
     indexes = head.remote.indexes
     if not indexes:
@@ -84,13 +99,15 @@ def _repo(hub: Hub, repo_id: str, options: PreviewOptions, progress: Progress) -
     opened = Opened(scan)
     with progress.task("Reading", None, "samples") as task:
         for split in options.splits or sorted(indexes, key=lambda split: (split != "train", split)):
-            known, rows = indexes[split], []
-            for sample, row in remote.samples(hub, repo_id, head.state.commit, split, known, known.entries):
-                rows.append((row.order, sample))
-                facts = zip(sample.media(), row.media, strict=True)
+            known = indexes[split]
+            rows = {row.id: row for row in known.entries}
+            samples = scan.splits[split] = []
+            for sample in remote.samples(hub, repo_id, head.state.commit, split, known, rows):
+                samples.append(sample)
+                facts = zip(sample.media(), rows[sample.id].media, strict=True)
                 opened.sizes.update({blob: (media.width, media.height) for (_, blob), media in facts})
                 task.advance()
-            scan.splits[split] = [sample for _, sample in sorted(rows, key=lambda pair: pair[0])]
+            samples.sort(key=lambda sample: rows[sample.id].order)
     judge_samples(scan, CheckOptions())
     if options.decode:
         with remember(repo_id) as memory:  # which knows nothing of a repo's files, and learns nothing

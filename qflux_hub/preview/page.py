@@ -66,8 +66,8 @@ def write(gallery: Gallery, target: Path, progress: Progress) -> Written:
             if number % BLOCK == 0:
                 start = f'<script type="text/plain" id="block-{number // BLOCK}">\n'
                 file.write((start if number == 0 else f"</script>\n{start}").encode())
-            if thumbnail.damaged:
-                gallery.add_damage(number, thumbnail.problem.partition(": ")[2])
+            if thumbnail.damage:
+                gallery.add_damage(number, thumbnail.damage)
             if thumbnail.problem:
                 file.write(f"!{json.dumps(thumbnail.problem)[1:-1].replace('<', ' ')}\n".encode())
             else:
@@ -92,7 +92,7 @@ def choose_side(pictures: Sequence[Picture]) -> int:
 def skeleton(gallery: Gallery, policy: str, style: str) -> tuple[str, str]:
     """The page before and after what differs: the slot for pictures, data and script."""
     page = asset("gallery.html")
-    values = {"title": gallery.opened.scan.source, "version": __version__, "policy": policy}
+    values = {"title": gallery.title, "version": __version__, "policy": policy}
     for name, value in values.items():
         page = page.replace(_SLOT % name, html.escape(value))
     before, _, after = page.replace(_SLOT % "style", style).partition(_SLOT % "data")

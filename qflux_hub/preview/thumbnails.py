@@ -10,30 +10,30 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from qflux_hub import codes
 from qflux_hub.preview.gallery import Picture, problem
 from qflux_hub.sniff import SILENCE, Format, ImageFacts, sniff
 
 QUALITY, EFFORT = 74, 2
 """Of the WebP that is written. Effort 4, Pillow's default, takes twice the time for 4 % fewer bytes."""
 MASK_COLOUR = (255, 31, 107)
-IN_FLIGHT = 384 * 2**20
-"""Bytes of decoded pixels at a time, over all threads; a single image may need more and is then drawn alone."""
+LARGE = 64 * 2**20
+"""Bytes of memory: an image that takes more is drawn one at a time, in a thread for such images."""
 TOO_LARGE = 2**30
-"""Bytes that decoding one image may take; beyond lie decompression bombs and scans that no trainer takes."""
+"""Bytes of memory that one image may take; beyond lie decompression bombs and scans that no trainer takes."""
 
-_PER_PIXEL: dict[Format, int] = {"jpeg": 4, "png": 4, "webp": 16, "bmp": 8, "tiff": 8, "gif": 8}
-"""Bytes that decoding takes for each pixel. WebP decodes into several canvases; progressive JPEG keeps coefficients."""
+_PER_PIXEL: dict[Format, int] = {"jpeg": 4, "png": 8, "webp": 16, "bmp": 8, "tiff": 8, "gif": 4}
+"""Bytes of memory that decoding and shrinking take for each pixel, measured; WebP decodes into several canvases."""
 _PROGRESSIVE = 6
+"""The same for the coefficients of a progressive JPEG, which are all kept whatever size it is decoded at."""
 _PLUGINS: dict[Format, Callable[[IO[bytes]], Image.Image]] = {
     "png": PngImagePlugin.PngImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -42,6 +42,7 @@ _PLUGINS: dict[Format, Callable[[IO[bytes]], Image.Image]] = {
     "tiff": TiffImagePlugin.TiffImageFile,
     "gif": GifImagePlugin.GifImageFile,
 }
+_ALONE = ThreadPoolExecutor(1, thread_name_prefix="large-pictures")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,11 +56,11 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A WebP file, or why there is none. ``damaged``: decoding failed, which nobody knew before."""
+    """A WebP file, or in one sentence why there is none. ``damage``: why decoding failed, which nobody knew before."""
 
     data: bytes
     problem: str = ""
-    damaged: bool = False
+    damage: str = ""
 
 
 def draw_all(pictures: Iterable[Picture], side: int) -> Iterator[Thumbnail]:
@@ -95,15 +96,15 @@ def draw(picture: Picture, side: int) -> Thumbnail:
                 return _draw(file, facts, side, is_mask=picture.is_mask)
     except OSError as error:
         if error.errno is not None:  # the file, not what is in it
-            return Thumbnail(b"", f"cannot be read: {error.strerror}")
+            return Thumbnail(b"", f"The file cannot be read: {error.strerror}.")
         return _damaged(error)
     except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise nearly everything; all of it means the same
         return _damaged(error)
 
 
 def _damaged(error: Exception) -> Thumbnail:
-    why = f"it cannot be decoded ({type(error).__name__}: {error})"
-    return Thumbnail(b"", f"damaged image: {why}", damaged=True)
+    said = codes.DAMAGED_IMAGE.title
+    return Thumbnail(b"", said, f"it cannot be decoded ({type(error).__name__}: {error})")
 
 
 def _draw(file: IO[bytes], facts: ImageFacts, side: int, *, is_mask: bool) -> Thumbnail:
@@ -114,9 +115,8 @@ def _draw(file: IO[bytes], facts: ImageFacts, side: int, *, is_mask: bool) -> Th
         image.draft(None, (2 * side, 2 * side))
         cost = image.width * image.height * _PER_PIXEL[facts.format] + coefficients
         if cost > TOO_LARGE:
-            return Thumbnail(b"", f"too large to be shown: {pixels / 1e6:,.0f} megapixels")
-        with _GATE.hold(cost):
-            small = _small(image, side)
+            return Thumbnail(b"", f"Too large to be shown: {pixels / 1e6:,.0f} megapixels.")
+        small = _ALONE.submit(_small, image, side).result() if cost > LARGE else _small(image, side)
     if facts.format != "tiff" and facts.orientation in _TURNS:  # Pillow turns TIFF by itself
         small = small.transpose(_TURNS[facts.orientation])
     if is_mask:
@@ -159,26 +159,3 @@ def _tint(mask: Image.Image) -> Image.Image:
     tinted = Image.new("RGB", mask.size, MASK_COLOUR)
     tinted.putalpha(mask.convert("L"))
     return tinted
-
-
-class _Gate:
-    """Lets jobs in as long as what they hold together stays below a bound; a job over the bound goes alone."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def hold(self, amount: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._most)
-            self._held += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= amount
-                self._changed.notify_all()
-
-
-_GATE = _Gate(IN_FLIGHT)
