@@ -89,10 +89,10 @@ def commit_lines(*operations: dict[str, Any], **header: str) -> bytes:
     return b"\n".join(json.dumps(line).encode() for line in lines)
 
 
-def lfs_batch(hub: LocalHub, repo: str, content: bytes) -> tuple[str, dict[str, Any]]:
+def lfs_batch(hub: LocalHub, repo: str, content: bytes, **options: Any) -> tuple[str, dict[str, Any]]:
     """Announce content as an LFS object of a repo (``datasets/me/ds``): its SHA-256, and what the hub answers."""
     digest = hashlib.sha256(content).hexdigest()
-    body = json.dumps({"operation": "upload", "objects": [{"oid": digest, "size": len(content)}]}).encode()
+    body = json.dumps({"operation": "upload", "objects": [{"oid": digest, "size": len(content)}], **options}).encode()
     answer = ask(f"{hub.url}/{repo}.git/info/lfs/objects/batch", "POST", token=hub.token, body=body)
     return digest, answer.json["objects"][0]
 

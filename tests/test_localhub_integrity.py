@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import struct
@@ -185,6 +186,35 @@ def test_an_lfs_object_that_lies_is_refused(hub: LocalHub, body: bytes) -> None:
     assert ask(item["actions"]["verify"]["href"], "POST", body=b"{}").status == 404
     assert not list(hub.dir.glob("lfs/*/*"))
     assert not list(hub.dir.glob("incoming/*"))
+
+
+def test_an_upload_in_parts_is_what_was_announced_or_nothing(hub: LocalHub) -> None:
+    content = os.urandom(17_000_000)
+
+    def begin() -> tuple[str, list[str]]:
+        _, item = lfs_batch(hub, REPO, content, transfers=["basic", "multipart"])
+        upload = item["actions"]["upload"]
+        return upload["href"], [upload["header"]["00001"], upload["header"]["00002"]]
+
+    def finish(href: str, count: int = 2) -> Answer:
+        parts = [{"partNumber": number, "etag": "x"} for number in range(1, count + 1)]
+        return ask(href, "POST", body=json.dumps({"oid": "x", "parts": parts}).encode())
+
+    href, (one, two) = begin()
+    assert ask(one, "PUT", body=content[:100]).status == 400
+    assert ask(two, "PUT", body=content[16_000_000:] + b"x").status == 413
+    assert ask(one, "PUT", body=content[:16_000_000]).status == 200
+    assert finish(href, 1).status == 400
+    assert finish(href).status == 400  # the second part is not there
+    assert ask(two, "PUT", body=content[16_000_000:]).status == 404
+    href, (one, two) = begin()
+    assert ask(two, "PUT", body=content[16_000_000:]).status == 200
+    assert ask(one, "PUT", body=content[:16_000_000]).status == 200
+    assert finish(href).status == 200
+    assert finish(href).status == 404
+    assert ask(one, "PUT", body=bytes(16_000_000)).status == 404
+    assert fsck(hub.dir).is_sound
+    assert not list(hub.dir.glob("parts/*"))
 
 
 def test_a_commit_cannot_name_what_was_not_uploaded_or_another_size(hub: LocalHub) -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -106,13 +107,15 @@ class ContentFiles:
         return self.root / kind / digest[:2] / digest
 
     def receive(self) -> Incoming:
-        """A new file beside its place. The process id in its name tells ``gc`` whom it belonged to."""
-        return Incoming(self.incoming / f"{os.getpid()}-{secrets.token_hex(12)}")
+        """A new file beside its place."""
+        return Incoming(self.incoming / secrets.token_hex(16))
 
     def adopt(self, path: Path, take: Callable[[memoryview], object]) -> Incoming:
         """A file that came together elsewhere in the directory, summed and shown to ``take`` as it is read once."""
-        incoming = Incoming(path, adopt=True)
-        incoming.reread(take)
+        with ExitStack() as undo:
+            incoming = undo.enter_context(Incoming(path, adopt=True))
+            incoming.reread(take)
+            undo.pop_all()
         return incoming
 
     def publish(self, db: sqlite3.Connection, name: str, sealed: Sealed, *, repair: bool) -> bool:
@@ -124,10 +127,12 @@ class ContentFiles:
         if not repair and db.execute("SELECT 1 FROM content WHERE name = ?", (name,)).fetchone():
             return False
         place = self.path(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.parent.is_dir():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            sync_folder(place.parent.parent)
+            sync_folder(self.root)
         sealed.path.rename(place)
         sync_folder(place.parent)
-        sync_folder(place.parent.parent)
         db.execute("DELETE FROM distrusted WHERE name = ?", (name,))
         db.execute(
             "INSERT OR REPLACE INTO content (name, size, created, sums) VALUES (?, ?, ?, ?)",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from qflux_hub.localhub.db import Database, now_ms
 from qflux_hub.localhub.files import ContentFiles, Incoming
-from qflux_hub.localhub.problems import DamagedError, HttpError
+from qflux_hub.localhub.problems import HttpError
 from qflux_hub.localhub.xet import XetStore, hold
 
 PART_BYTES = 16 * 1000 * 1000
@@ -70,10 +73,8 @@ class LargeFiles:
     def read(self, content: Content, start: int, end: int) -> Iterator[bytes | memoryview]:
         """The bytes [start, end), checked before they are handed out."""
         name = f"lfs/{content.sha256}"
-        if self._files.has(name):
+        if content.xet is None or (self._files.has(name) and not self._files.is_distrusted(name)):
             return self._files.read(name, start, end)
-        if content.xet is None:
-            raise DamagedError(f"{name} is missing")
         return self._xet.read(content.xet, start, end)
 
     def add(self, repo: int, sha256: str, size: int, incoming: Incoming, actual: str) -> None:
@@ -111,17 +112,36 @@ class LargeFiles:
         """The file in which its parts come together, each at its place."""
         return self._files.root / "parts" / upload.id
 
+    @contextmanager
+    def open_parts(self, upload: Upload, *, alone: bool = False) -> Iterator[BinaryIO]:
+        """The file of an upload that is not finished, locked: with ``alone`` against all others, else against that.
+
+        So no part can be written to a file that is being checked, or was published. 409 when the lock is taken.
+        """
+        try:
+            file = self.path(upload).open("r+b", buffering=0)
+        except FileNotFoundError as error:
+            raise HttpError(404, "This upload is finished") from error
+        with file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HttpError(409, "Parts of this upload are still on their way, or it is being finished") from error
+            self.upload(upload.id)
+            yield file
+
     def complete(self, upload: Upload, parts: int) -> None:
         """Check the whole and publish it; 400 when a part is missing, cut off or not what was announced."""
         if parts != upload.parts:
             raise HttpError(400, f"{parts} parts were named, the upload has {upload.parts}")
         digest = hashlib.sha256()
-        try:
-            with self._files.adopt(self.path(upload), digest.update) as incoming:
-                self.add(upload.repo, upload.sha256, upload.size, incoming, digest.hexdigest())
-        finally:
-            with self._db.write() as db:
-                db.execute("DELETE FROM upload WHERE id = ?", (upload.id,))
+        with self.open_parts(upload, alone=True):
+            try:
+                with self._files.adopt(self.path(upload), digest.update) as incoming:
+                    self.add(upload.repo, upload.sha256, upload.size, incoming, digest.hexdigest())
+            finally:
+                with self._db.write() as db:
+                    db.execute("DELETE FROM upload WHERE id = ?", (upload.id,))
 
 
 def check_sha256(text: object) -> str:

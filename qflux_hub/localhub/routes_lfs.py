@@ -31,7 +31,16 @@ def batch(hub: Services, call: Call) -> Response:
     transfer = "multipart" if "multipart" in transfers and operation == "upload" else "basic"
     if call.json.get("hash_algo", "sha256") != "sha256":
         raise HttpError(409, "Only sha256 is supported")
-    objects = [_object(hub, call, repo, operation, transfer, item) for item in call.json.get("objects", [])]
+    items = call.json.get("objects")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise HttpError(422, "objects is a list of objects with oid and size")
+    objects = [_object(hub, call, repo, operation, transfer, item) for item in items]
+    known = [str(item["oid"]) for item in objects if "actions" not in item and "error" not in item]
+    if known and operation == "upload":
+        # The client counts on them from here on: a collection has to leave them alone until they are committed.
+        with hub.db.write() as db:
+            for sha256 in known:
+                hold(db, repo.id, sha256)
     body = {"transfer": transfer, "objects": objects, "hash_algo": "sha256"}
     return answer(body, headers={"Content-Type": "application/vnd.git-lfs+json"})
 
@@ -95,7 +104,7 @@ async def put_part(hub: Services, call: Call) -> Response:
         raise HttpError(404, f"This upload has {upload.parts} parts, and no part {number}")
     position = (number - 1) * PART_BYTES
     end = position + upload.part_size(number)
-    with hub.large.path(upload).open("r+b", buffering=0) as file:
+    with hub.large.open_parts(upload) as file:
 
         def take(data: bytes) -> None:
             nonlocal position
