@@ -47,6 +47,9 @@ _HIGH_PERFORMANCE: Mapping[str, int] = {
     "reconstruction.download_buffer_limit": 12_632_000_000,
 }
 """What ``HF_XET_HIGH_PERFORMANCE=1`` changes in hf_xet 1.8, which reads that variable only at import."""
+_MODEST: Mapping[str, int] = {"client.ac_max_upload_concurrency": 4}
+"""Otherwise hf_xet, in search of bandwidth, takes up to 64 pieces of 64 MB into memory at once: whole shards."""
+_CHOSEN_BY_USER = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,8 @@ def _session(process: int, accelerated: bool) -> Any:  # noqa: ARG001 - a forked
 
     config = hf_xet.XetConfig()
     known = set(config.keys())
-    wanted = {key: value for key, value in _HIGH_PERFORMANCE.items() if key in known}
-    return hf_xet.XetSession(config.with_config(wanted) if accelerated else config)
+    wanted = _HIGH_PERFORMANCE if accelerated else {} if any(map(os.environ.get, _CHOSEN_BY_USER)) else _MODEST
+    return hf_xet.XetSession(config.with_config({key: value for key, value in wanted.items() if key in known}))
 
 
 def session() -> Any:
