@@ -181,6 +181,107 @@ DUPLICATE_ID = _code(
     column settles it.""",
 )
 
+# --- samples beside each other -----------------------------------------------------------------------------------
+
+UNEVEN_CONTROLS = _code(
+    "uneven-controls",
+    "note",
+    "Samples of a split have different numbers of controls.",
+    """Training with a batch size of 1 takes them as they are. In larger batches, qflux's trainer takes the number of
+    controls from the first sample: it drops the further controls of samples that have more, and stops with a KeyError
+    such as 'control_1' at one that has fewer. A control beyond its `controls_size` is an IndexError.""",
+)
+UNEVEN_MASKS = _code(
+    "uneven-masks",
+    "note",
+    "Some samples of a split have a mask, others have none.",
+    """Training with a batch size of 1 takes them as they are. In larger batches, qflux's trainer stops with KeyError
+    'mask' at a sample without one; when the first sample has none, the masks of all others are dropped without a
+    word.""",
+)
+UNEVEN_TARGETS = _code(
+    "uneven-targets",
+    "note",
+    "Some samples of a split have a target, others have none.",
+    """Training with a batch size of 1 takes them as they are. In larger batches, qflux's trainer stops with a KeyError
+    at a sample without one; when the first sample has none, the targets of all others are dropped without a word.""",
+)
+IDENTICAL_PROMPTS = _code(
+    "identical-prompts",
+    "note",
+    "Many samples of a split have the same prompt.",
+    """Right for a model that learns one edit. Otherwise a template that was never filled in, or a script that wrote one
+    caption everywhere. Told from five samples on, when they are a twentieth of the split.""",
+)
+TARGET_IS_CONTROL = _code(
+    "target-is-control",
+    "warning",
+    "A target is the same image as a control of its sample.",
+    """Byte for byte. The sample teaches to change nothing, whatever its prompt says. Usually the edited image was never
+    put in place.""",
+)
+ASPECT_DIFFERS = _code(
+    "aspect-differs",
+    "warning",
+    "A target has another aspect than its main control.",
+    """By more than two percent, as both are displayed. Trainers bring the two to one size: they stretch or crop one of
+    them, so that pixels do not lie on each other any more. Right for edits that extend a picture.""",
+)
+DUPLICATE_SAMPLE = _code(
+    "duplicate-sample",
+    "warning",
+    "Two samples of a split have the same images and the same prompt.",
+    """Byte for byte, masks set aside. The sample is trained twice as often as the others.""",
+)
+DUPLICATE_IMAGE = _code(
+    "duplicate-image",
+    "note",
+    "The same image bytes stand in several files of a split.",
+    """Right for a reference that several samples share. Otherwise a copy that was made by mistake. One finding stands
+    for all copies; masks, and what other findings explain, are set aside.""",
+)
+NEAR_DUPLICATE = _code(
+    "near-duplicate",
+    "warning",
+    "Two images in the same role nearly look the same.",
+    """Only looked for with `--near-duplicates`. Compared are targets with targets, main controls with main controls,
+    and so on, over all splits, by the 64-bit perceptual hash (imagehash's phash). qflux's trainer names what it caches
+    by that hash: images with equal hashes share what was computed of the first, also two plain surfaces of different
+    colours. A note when up to four bits differ.""",
+)
+
+# --- masks -------------------------------------------------------------------------------------------------------
+
+MASK_SIZE_DIFFERS = _code(
+    "mask-size-differs",
+    "warning",
+    "A mask has another size than its target.",
+    """Compared as displayed, with the main control where there is no target. qflux's trainer does not resize masks,
+    unless `resize_controls_mask_to_image` is set; others stretch them.""",
+)
+MASK_EMPTY = _code(
+    "mask-empty",
+    "warning",
+    "A mask is black all over.",
+    """Nothing is masked. A mask of zeros and ones looks like that as well: trainers take 255 as one. Needs the mask's
+    pixels: without `--decode`, at most a thousand masks of a split are looked at, spread evenly.""",
+)
+MASK_FULL = _code(
+    "mask-full",
+    "warning",
+    "A mask is white all over.",
+    """Everything is masked, which is the same as no mask. Needs the mask's pixels: without `--decode`, at most a
+    thousand masks of a split are looked at, spread evenly.""",
+)
+MASK_NOT_BINARY = _code(
+    "mask-not-binary",
+    "warning",
+    "A mask is not black and white.",
+    """More than a tenth of its pixels are neither nearly black nor nearly white: a photo instead of a mask, or a soft
+    mask. Needs the mask's pixels: without `--decode`, at most a thousand masks of a split are looked at, spread
+    evenly.""",
+)
+
 # --- prompts ----------------------------------------------------------------------------------------------------
 
 EMPTY_PROMPT = _code(
@@ -261,6 +362,26 @@ OTHER_DELIMITER = _code(
     "note",
     "A CSV is separated by something else than commas.",
     """Semicolons and tabs are understood. Other tools may not.""",
+)
+UNKNOWN_COLUMN = _code(
+    "unknown-column",
+    "note",
+    "A CSV has columns that mean nothing to qflux.",
+    """They are carried along as text, under their own names. If one of them was meant to be an image or the prompt,
+    `--column ROLE=NAME` says so.""",
+)
+SHIFTED_CELLS = _code(
+    "shifted-cells",
+    "warning",
+    "A cell looks as if it belonged into another column.",
+    """A path where the prompt should stand, or a sentence where a path should. Usually a column was inserted or removed
+    in some rows only, or the header has another order than the rows. An error where the path is needed.""",
+)
+UNUSED_IMAGE = _code(
+    "unused-image",
+    "note",
+    "Images lie in the folder that no row of a CSV names.",
+    """They are not uploaded. One finding stands for all images of a folder.""",
 )
 MISSING_FILE = _code(
     "missing-file",
@@ -360,7 +481,23 @@ NOT_AN_IMAGE = _code(
     "not-an-image",
     "error",
     "A file has an image's name but not an image's content.",
-    """The first bytes are none of PNG, JPEG, WebP, BMP, TIFF or GIF.""",
+    """The first bytes are those of no image format. Usually a download that went wrong, a file of another kind under
+    an image's name, or a disk that lost its content.""",
+)
+UNSUPPORTED_FORMAT = _code(
+    "unsupported-format",
+    "error",
+    "An image is of a format that trainers do not read.",
+    """HEIC, AVIF, JPEG XL, JPEG 2000, Photoshop, ICO and the like, whatever the name says. PNG, JPEG, WebP, BMP, TIFF
+    and GIF are read.""",
+)
+DECOMPRESSION_BOMB = _code(
+    "decompression-bomb",
+    "error",
+    "An image has more pixels than decoders accept.",
+    """Pillow, with which trainers and `datasets` load images, refuses above 178,956,970 pixels and warns above half of
+    that, because a small file can fill the memory. Such images are never decoded here, also not with `--decode`. A
+    warning between the two limits.""",
 )
 TRUNCATED_IMAGE = _code(
     "truncated-image",
@@ -372,26 +509,76 @@ DAMAGED_IMAGE = _code(
     "damaged-image",
     "error",
     "An image file is damaged.",
-    """A checksum inside the file does not match its bytes, or decoding it fails.""",
+    """A checksum inside the file does not match its bytes, or decoding it fails. Without `--decode`, the pixels of JPEG
+    and WebP files are not looked at; those of other formats are, or have checksums.""",
 )
 WRONG_EXTENSION = _code(
     "wrong-extension",
     "warning",
     "An image's content is of another format than its name says.",
     """For example a JPEG named `.png`. The bytes are uploaded as they are and load well; tools that trust the
-    extension do not.""",
+    extension do not. `qflux fix-extensions` renames such files, and the cells of tables that name them.""",
+)
+SIXTEEN_BIT = _code(
+    "sixteen-bit",
+    "warning",
+    "An image has more than 8 bits per channel.",
+    """Of grey images with 16 or 32 bits, Pillow's `convert("RGB")` makes nearly white ones, because it cuts every value
+    off at 255 instead of scaling it: depth maps and medical images are lost that way. A note for colour, where half of
+    the bits are dropped as one would expect.""",
+)
+CMYK = _code(
+    "cmyk",
+    "warning",
+    "An image has CMYK colours.",
+    """Made for print. Trainers convert it to RGB without its colour profile, which changes its colours.""",
+)
+ALPHA = _code(
+    "alpha",
+    "note",
+    "An image has an alpha channel.",
+    """Trainers drop it (`convert("RGB")`): transparent parts show whatever colour is hidden there, usually black or
+    white. Harmless where the image is opaque. A warning for masks: of a mask that was painted into the alpha channel,
+    nothing is left.""",
+)
+PALETTE = _code(
+    "palette",
+    "note",
+    "An image has a palette of at most 256 colours.",
+    """Loads well. Photos lose colours in a palette; in a mask, the palette's colours count, not its numbers.""",
+)
+ANIMATED = _code(
+    "animated",
+    "warning",
+    "An image has several pictures.",
+    """An animation, or a TIFF with pages. Only the first picture is used.""",
+)
+EXIF_ROTATION = _code(
+    "exif-rotation",
+    "note",
+    "An image is stored turned.",
+    """Cameras store pictures as they were held and write into EXIF how to turn them. `datasets` and this tool honour
+    it, and sizes are told as displayed. Tools that do not will see it lying on its side, and its mask, if that was
+    drawn upright, elsewhere.""",
+)
+BROKEN_EXIF = _code(
+    "broken-exif",
+    "warning",
+    "The EXIF block of an image is broken.",
+    """An error where Pillow raises at it, because then `datasets` stops at the image in the middle of an epoch. Where
+    it is overlooked, the picture may be turned wrongly.""",
 )
 SAME_IMAGE_IN_SPLITS = _code(
     "same-image-in-splits",
     "warning",
     "The same image bytes stand in train and in another split.",
-    """A model that has seen the image in training is not tested by it.""",
+    """A model that has seen the image in training is not tested by it. Masks are set aside.""",
 )
 CHANGED_FILE = _code(
     "changed-file",
     "error",
     "A file changed while it was read.",
-    """Something writes to the dataset during the upload. Run again when it is done.""",
+    """Something writes to the dataset meanwhile. Run again when it is done.""",
 )
 
 # --- LoRA weights -----------------------------------------------------------------------------------------------
@@ -408,8 +595,8 @@ BAD_HEADER = _code(
     "bad-header",
     "error",
     "The header of a safetensors file breaks a rule.",
-    """The message names the rule. Two readers may understand such a file differently, or not at all. The rules are those
-    of the reference implementation; in addition no name may stand twice.""",
+    """The message names the rule. Two readers may understand such a file differently, or not at all. The rules are
+    those of the reference implementation; in addition no name may stand twice.""",
 )
 TRUNCATED_WEIGHTS = _code(
     "truncated-weights",
@@ -434,8 +621,8 @@ NOT_A_LORA = _code(
     "not-a-lora",
     "error",
     "A weights file holds no LoRA.",
-    """None of its tensors is named like one of a LoRA. The message says what it looks like: a full checkpoint, a VAE, an
-    embedding, an optimizer's state.""",
+    """None of its tensors is named like one of a LoRA. The message says what it looks like: a full checkpoint, a VAE,
+    an embedding, an optimizer's state.""",
 )
 UNKNOWN_TENSORS = _code(
     "unknown-tensors",
@@ -540,7 +727,7 @@ ZERO_TAIL = _code(
     "zero-tail",
     "error",
     "The end of a weights file is all zeros.",
-    """Some writers make the file at its full length first: it is still being written, or writing it was interrupted.""",
+    """Some writers make the file at its full length first: it is still being written, or writing it broke off.""",
 )
 TWIN_LEFT_OUT = _code(
     "twin-left-out",
@@ -617,6 +804,13 @@ CACHED_COPY = _code(
     """The Hub was not asked, or did not answer. Its file may be newer.""",
 )
 
+DAMAGED_CACHE = _code(
+    "damaged-cache",
+    "warning",
+    "A cached file was damaged and was fetched again.",
+    """Its bytes had another hash than it is named by: the disk, or a program that wrote into the cache.""",
+)
+
 SAFETY = frozenset({OUTSIDE_ROOT.name})
 """Findings that end a job with the exit code for safety rather than for data."""
 
@@ -630,6 +824,10 @@ SKIPPABLE = frozenset(
         LFS_POINTER,
         HTML_FILE,
         NOT_AN_IMAGE,
+        UNSUPPORTED_FORMAT,
+        DECOMPRESSION_BOMB,
+        BROKEN_EXIF,
+        SHIFTED_CELLS,
         TRUNCATED_IMAGE,
         DAMAGED_IMAGE,
     )

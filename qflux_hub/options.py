@@ -46,6 +46,16 @@ class CheckOptions(ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FullCheckOptions(CheckOptions):
+    """What ``check_dataset`` takes."""
+
+    near_duplicates: bool = _option(False, "Find images that nearly look the same, too; decodes every image.")
+    report: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
+        None, "Write all findings to a file as well.", metavar="FILE.csv|.json"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RepairOptions(ReadOptions):
     """How repairs are made."""
 
@@ -178,4 +188,11 @@ class UploadKeywords(CheckKeywords, total=False):
     prune_splits: bool
     mirror: bool
     workers: int
+class FullCheckKeywords(CheckKeywords, total=False):
+    """Keywords of ``check_dataset``."""
+
+    near_duplicates: bool
+    report: str | os.PathLike[str] | None
+
+
     card: bool

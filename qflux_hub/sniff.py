@@ -2,8 +2,9 @@
 
 Sizes are pixels, as displayed: an orientation in EXIF or XMP that turns the picture swaps width and height. Reads the
 header and the last bytes, 64 KB of them where something follows the picture: 0.01 ms for most JPEG, PNG and WebP files,
-where Pillow's ``open`` takes 0.03 to 0.4 ms and its ``verify`` does not notice a cut JPEG. ``crc_error`` walks the
-checksums of a PNG, for callers that hold the whole file anyway; ``decode_error`` decodes with Pillow.
+where Pillow's ``open`` takes 0.03 to 0.4 ms and its ``verify`` does not notice a cut JPEG. What the header leaves open,
+decoding decides: odd files, animated PNGs, formats that are rare among training images. ``Checksums`` walks those of a
+PNG, for callers that read the whole file anyway; ``look`` decodes with Pillow.
 
 Formats: PNG (RFC 2083), JPEG (ITU T.81), WebP (RFC 9649), BMP, TIFF 6.0, GIF89a, EXIF 2.32.
 """
@@ -15,13 +16,26 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Literal, Self
 
 Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "gif"]
-Problem = Literal["empty-file", "lfs-pointer", "html-file", "not-an-image", "truncated-image", "damaged-image"]
+Problem = Literal[
+    "empty-file",
+    "lfs-pointer",
+    "html-file",
+    "not-an-image",
+    "unsupported-format",
+    "truncated-image",
+    "damaged-image",
+    "decompression-bomb",
+    "unreadable-file",
+    "changed-file",
+]
+Trait = Literal["16-bit-grey", "16-bit-colour", "cmyk", "alpha", "palette", "animated", "odd-exif", "broken-exif"]
+"""What trainers take differently than people expect. Loaders overlook an odd EXIF block; at a broken one they stop."""
 
 EXTENSIONS: dict[Format, tuple[str, ...]] = {
     "png": (".png",),
@@ -33,6 +47,12 @@ EXTENSIONS: dict[Format, tuple[str, ...]] = {
 }
 """The extensions that each format is expected under, the usual one first."""
 
+BOMB_PIXELS = 178_956_970
+"""Pillow refuses to open an image that has more, and warns above half of it: a small file may fill the memory."""
+_LARGE_PIXELS = 16_000_000
+"""Images that have more are decoded one at a time, so that several threads together do not fill the memory."""
+_NEARLY = 26
+"""Greys this near to black or to white count as such: a tenth of the range, which is what JPEG leaves around edges."""
 _HEAD = 4096  # one read holds most headers
 _TAIL = 64 * 1024
 _ORIENTATION = 0x0112
@@ -45,7 +65,11 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # JPEG markers without a length
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the header says. ``problem`` is a finding's code, ``detail`` its reason in words; both empty when well."""
+    """What the header says. ``problem`` is a finding's code, ``detail`` its reason in words; both empty when well.
+
+    Of images that were decoded for it: ``tones``, the darkest and the brightest grey (0 to 255) and how many pixels in
+    a thousand are neither nearly black nor nearly white; ``likeness``, the 64-bit perceptual hash in hex.
+    """
 
     format: Format | None = None
     width: int = 0
@@ -53,6 +77,29 @@ class ImageFacts:
     orientation: int = 1
     problem: Problem | None = None
     detail: str = ""
+    traits: tuple[Trait, ...] = ()
+    tones: tuple[int, int, int] | None = None
+    likeness: str = ""
+
+    def to_row(self) -> list[Any]:
+        """The facts as JSON keeps them."""
+        return list(asdict(self).values())
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """The facts that ``to_row`` made. Raises TypeError or ValueError for anything else."""
+        told: dict[str, Any] = dict(zip(cls.__slots__, row, strict=True))
+        return cls(**told | {"traits": tuple(told["traits"]), "tones": tuple(told["tones"]) if told["tones"] else None})
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What the reader of a format returns: pixels as stored, the orientation, and traits."""
+
+    width: int
+    height: int
+    orientation: int = 1
+    traits: tuple[Trait, ...] = ()
 
 
 class _BadImageError(Exception):
@@ -66,58 +113,150 @@ def sniff(file: BinaryIO, size: int) -> ImageFacts:
         return ImageFacts(problem="empty-file", detail="it has no bytes")
     name = _format(reader.head)
     if name is None:
-        return ImageFacts(problem=_stranger(reader.head), detail=f"it begins with {reader.head[:16]!r}")
+        problem, detail = _stranger(reader.head)
+        return ImageFacts(problem=problem, detail=detail)
     try:
-        width, height, orientation = _READERS[name](reader)
+        header = _READERS[name](reader)
     except _BadImageError as bad:
         problem, detail = bad.args
         return ImageFacts(name, problem=problem, detail=detail)
     except (EOFError, struct.error):
         return ImageFacts(name, problem="truncated-image", detail=f"its header ends after {size:,} bytes")
+    width, height = header.width, header.height
+    said = f"its header says {width:,} x {height:,} pixels"
     if width <= 0 or height <= 0:
-        return ImageFacts(name, problem="damaged-image", detail=f"its header says {width} x {height} pixels")
-    if orientation >= 5:
+        return ImageFacts(name, problem="damaged-image", detail=said)
+    if width * height > BOMB_PIXELS:
+        return ImageFacts(name, width, height, problem="decompression-bomb", detail=said)
+    if header.orientation >= 5:
         width, height = height, width
-    return ImageFacts(name, width, height, orientation)
+    return ImageFacts(name, width, height, header.orientation, traits=header.traits)
+
+
+class Checksums:
+    """The checksums of a PNG, fed piece by piece: 0.35 ms per megapixel. ``verdict`` says why they do not hold."""
+
+    def __init__(self) -> None:
+        self._at, self._head = 0, b""  # where the chunk under way begins, and its length and kind
+        self._left, self._sum, self._crc = len(_PNG), b"", 0  # content to come, checksum so far: told and reckoned
+        self._why = ""
+        self._closed = False
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """The next bytes of the file. What follows the closing chunk is not looked at."""
+        view = memoryview(piece)
+        while len(view) and not (self._why or self._closed):
+            if self._left:
+                content, view = view[: self._left], view[self._left :]
+                self._left -= len(content)
+                self._crc = zlib.crc32(content, self._crc)
+            elif len(self._head) == 8:
+                wanted = 4 - len(self._sum)
+                self._sum, view = self._sum + bytes(view[:wanted]), view[wanted:]
+                if len(self._sum) == 4:
+                    self._end()
+            else:
+                self._at = self._at or len(_PNG)
+                wanted = 8 - len(self._head)
+                self._head, view = self._head + bytes(view[:wanted]), view[wanted:]
+                if len(self._head) == 8:
+                    self._left, self._sum = int.from_bytes(self._head[:4], "big"), b""
+                    self._crc = zlib.crc32(self._head[4:])
+
+    def _end(self) -> None:
+        length, kind = struct.unpack(">I4s", self._head)
+        if self._crc != int.from_bytes(self._sum, "big"):
+            self._why = f"the checksum of its {kind.decode('latin-1')} chunk at byte {self._at:,} is wrong"
+        self._closed = kind == b"IEND"
+        self._at, self._head = self._at + 12 + length, b""
+
+    def verdict(self) -> str:
+        """Why the checksums of what was fed do not hold, or "" when they do."""
+        if self._why or self._closed:
+            return self._why
+        if len(self._head) == 8:
+            return f"its {self._head[4:].decode('latin-1')} chunk at byte {self._at:,} ends after the file"
+        return "it ends without its closing chunk"
 
 
 def crc_error(data: bytes | bytearray | memoryview) -> str:
-    """Why the checksums of a whole PNG do not hold, or "" when they do. 0.35 ms per megapixel."""
-    view, at = memoryview(data), len(_PNG)
-    while at + 12 <= len(view):
-        length, kind = struct.unpack_from(">I4s", view, at)
-        end = at + 12 + length
-        if end > len(view):
-            return f"its {kind.decode('latin-1')} chunk at byte {at} ends after the file"
-        if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", view, end - 4)[0]:
-            return f"the checksum of its {kind.decode('latin-1')} chunk at byte {at} is wrong"
-        if kind == b"IEND":
-            return ""
-        at = end
-    return "it ends without its closing chunk"
+    """Why the checksums of a whole PNG do not hold, or "" when they do."""
+    sums = Checksums()
+    sums.feed(memoryview(data))
+    return sums.verdict()
+
+
+def look(file: BinaryIO, *, tones: bool = False, likeness: bool = False) -> ImageFacts:
+    """What one decoding with Pillow says: ``problem`` and ``detail``, and what was asked for.
+
+    ``tones`` are those of the picture as trainers take a mask: in grey, its alpha dropped. ``likeness`` is the hash by
+    which the documented trainer names what it caches. Raises ModuleNotFoundError when the library for it is missing.
+    4 to 22 ms per megapixel.
+    """
+    if likeness:
+        import imagehash
+    from PIL import Image, ImageOps
+
+    file.seek(0)
+    try:
+        with SILENCE, Image.open(file) as image:
+            with _ONE_AT_A_TIME if image.width * image.height > _LARGE_PIXELS else nullcontext():
+                image.load()
+            seen = _tones(image.convert("L").histogram()) if tones else None
+            like = str(imagehash.phash(ImageOps.exif_transpose(image))) if likeness else ""
+    except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise nearly everything; all of it means the same
+        problem, detail = _why(error)
+        return ImageFacts(problem=problem, detail=detail)
+    return ImageFacts(tones=seen, likeness=like)
 
 
 def decode_error(file: BinaryIO) -> str:
-    """Why Pillow cannot decode the image, or "" when it can. 4 to 22 ms per megapixel."""
-    try:
-        _decoded(file)
-    except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise nearly everything; all of it means the same
-        return f"{type(error).__name__}: {error}"
-    return ""
+    """Why Pillow cannot decode the image, or "" when it can."""
+    return look(file).detail
 
 
-def _decoded(file: BinaryIO) -> tuple[int, int, int]:
-    """Width and height as stored, and orientation, of an image that was decoded; raises whatever Pillow does."""
+def _why(error: Exception) -> tuple[Problem, str]:
+    kind: Problem = "truncated-image" if "truncated" in str(error) else "damaged-image"
+    if type(error).__name__ == "DecompressionBombError":
+        kind = "decompression-bomb"
+    return kind, f"{type(error).__name__}: {error}"
+
+
+def _tones(histogram: Sequence[int]) -> tuple[int, int, int]:
+    present = [grey for grey, count in enumerate(histogram) if count]
+    return present[0], present[-1], round(1000 * sum(histogram[_NEARLY : 256 - _NEARLY]) / sum(histogram))
+
+
+def _decoded(file: BinaryIO) -> _Header:
+    """The header of an image that was decoded; raises whatever Pillow does."""
     from PIL import Image
 
     file.seek(0)
     with SILENCE, Image.open(file) as image:
-        width, height = image.size
-        orientation = _known(image.getexif().get(_ORIENTATION))
+        width, height, mode = image.width, image.height, image.mode
+        traits: list[Trait] = []
+        if mode.startswith(("I", "F")):
+            traits.append("16-bit-grey")
+        if mode == "CMYK":
+            traits.append("cmyk")
+        if image.palette:
+            traits.append("palette")
+        if image.has_transparency_data:
+            traits.append("alpha")
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            traits.append("animated")
+        orientation = 1
+        try:
+            orientation = _known(image.getexif().get(_ORIENTATION))
+        except Exception:  # loaders that look for the orientation raise the same
+            if image.format == "PNG":  # where EXIF may stand behind the pixels, which are therefore decoded first
+                raise
+            traits.append("broken-exif")
         if image.format == "TIFF" and orientation >= 5:  # Pillow turns these, and only these, by itself
             width, height = height, width
-        image.load()
-    return width, height, orientation
+        with _ONE_AT_A_TIME if width * height > _LARGE_PIXELS else nullcontext():
+            image.load()
+    return _Header(width, height, orientation, tuple(traits))
 
 
 class _Silence:
@@ -147,6 +286,7 @@ class _Silence:
 
 SILENCE = _Silence()
 """To decode within; any number of threads may be inside at once."""
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def _format(head: bytes) -> Format | None:
@@ -163,11 +303,59 @@ def _format(head: bytes) -> Format | None:
     return "bmp" if head.startswith(b"BM") else None
 
 
-def _stranger(head: bytes) -> Problem:
+_OTHER_IMAGES = {
+    b"\0\0\0\x0cjP  \r\n\x87\n": "a JPEG 2000",
+    b"\xff\x4f\xff\x51": "a JPEG 2000",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "a JPEG XL",
+    b"\xff\x0a": "a JPEG XL",
+    b"8BPS": "a Photoshop",
+    b"gimp xcf": "a GIMP",
+    b"\0\0\1\0": "an ICO",
+    b"icns": "an ICNS",
+    b"DDS ": "a DDS",
+    b"qoif": "a QOI",
+    b"\x76\x2f\x31\x01": "an OpenEXR",
+    b"#?RADIANCE": "a Radiance HDR",
+    b"SIMPLE  =": "a FITS",
+    b"<svg": "an SVG",
+    **{b"P%d%c" % (kind, space): "a PPM" for kind in range(1, 8) for space in b" \n\r\t"},
+}
+_BRANDS = {
+    b"avif": "an AVIF",
+    b"avis": "an AVIF",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1"), "a HEIC"),
+    b"crx ": "a camera's raw",
+}
+_NO_IMAGES = {
+    b"%PDF": "it is a PDF",
+    b"%!PS": "it is PostScript",
+    b"PK\3\4": "it is a ZIP archive",
+    b"\x1f\x8b": "it is a gzip archive",
+    b"RIFF": "it is a sound or a video",
+    b"\x1a\x45\xdf\xa3": "it is a video",
+    b"PAR1": "it is a Parquet file",
+}
+
+
+def _stranger(head: bytes) -> tuple[Problem, str]:
+    """What a file is that begins like none of our formats, and how one can tell."""
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
-        return "lfs-pointer"
+        return "lfs-pointer", f"it begins with {head[:16]!r}"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return "html-file" if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) else "not-an-image"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "html-file", f"it begins with {head[:16]!r}"
+    if head[4:8] == b"ftyp":
+        brand = _BRANDS.get(head[8:12])
+        return ("unsupported-format", brand) if brand else ("not-an-image", "it is a video")
+    for start, kind in _OTHER_IMAGES.items():
+        if head.startswith(start):
+            return "unsupported-format", kind
+    for start, kind in _NO_IMAGES.items():
+        if head.startswith(start):
+            return "not-an-image", kind
+    if not head.strip(b"\0"):
+        return "not-an-image", "it begins with zeros, as if its bytes had never been written"
+    return "not-an-image", f"it begins with {head[:16]!r}"
 
 
 class _Reader:
@@ -195,21 +383,37 @@ class _Reader:
         return False
 
 
-def _png(reader: _Reader) -> tuple[int, int, int]:
-    kind, width, height = struct.unpack(">4sII", reader.at(12, 12))
+def _png(reader: _Reader) -> _Header:
+    kind, width, height, bits, colours, *methods = struct.unpack(">4sIIBBBBB", reader.at(12, 17))
     if kind != b"IHDR":
         raise _BadImageError("damaged-image", "its first chunk is not IHDR")
-    at, told = 8, _Orientations()
+    traits: list[Trait] = []
+    if bits == 16:
+        traits.append("16-bit-colour" if colours & 2 else "16-bit-grey")
+    if colours & 4:
+        traits.append("alpha")
+    if colours == 3:
+        traits.append("palette")
+    at, told, odd = 8, _Metadata(), methods > [0, 0, 1]
     while kind not in (b"IDAT", b"IEND"):  # metadata chunks stand before the pixels, as a rule few of them
         length, kind = struct.unpack(">I4s", reader.at(at, 8))
         if kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt") and length <= _TAIL:
             told.of_png(kind, reader.at(at + 8, length))
+        if kind == b"tRNS" and "alpha" not in traits:
+            traits.append("alpha")
+        elif kind == b"acTL":  # an animation of one frame is none, but Pillow reads all of its structure
+            odd = True
+            traits += ["animated"] if reader.at(at + 8, 4) > b"\0\0\0\1" else []
+        elif kind in (b"zTXt", b"iTXt") and length > 1000:  # may unfold to more than Pillow lets a text have
+            odd = True
         at += 12 + length
     if not (reader.closes(_PNG_END, at) or _png_closes(reader, at)):
         raise _BadImageError(
             "truncated-image", f"it ends after {reader.size:,} bytes without the chunk that closes a PNG"
         )
-    return width, height, told.best()
+    if odd and width * height <= BOMB_PIXELS:
+        _by_pillow(reader)
+    return _Header(width, height, told.orientation(), (*traits, *told.faults(reader)))
 
 
 def _png_closes(reader: _Reader, at: int) -> bool:
@@ -224,8 +428,8 @@ def _png_closes(reader: _Reader, at: int) -> bool:
     return at <= reader.size
 
 
-def _jpeg(reader: _Reader) -> tuple[int, int, int]:
-    at, told, size = 2, _Orientations(), None
+def _jpeg(reader: _Reader) -> _Header:
+    at, told, frame = 2, _Metadata(), None
     while True:
         marker, code, length = struct.unpack(">BBH", reader.at(at, 4))
         if marker != 0xFF:
@@ -240,11 +444,11 @@ def _jpeg(reader: _Reader) -> tuple[int, int, int]:
             return _by_pillow(reader)
         else:
             if code in _SOF:
-                size = struct.unpack(">HH", reader.at(at + 5, 4))
+                frame = struct.unpack(">BHHB", reader.at(at + 4, 6))
             elif code == 0xE1:
                 told.of_jpeg(reader.at(at + 4, length - 2))
             at += 2 + length
-    if size is None:
+    if frame is None:
         raise _BadImageError("damaged-image", "its pixels begin before its size is told")
     # Motion photos and multi-picture files go on after the end marker. Where none is near the end, some writers
     # simply left it out: decoding decides before a file is called cut. Before the pixels, a thumbnail may have its own.
@@ -252,10 +456,14 @@ def _jpeg(reader: _Reader) -> tuple[int, int, int]:
         why = decode_error(reader.file)
         if why:
             raise _BadImageError("truncated-image", f"it ends after {reader.size:,} bytes without a JPEG's end marker")
-    return size[1], size[0], told.best()
+    bits, height, width, components = frame
+    if bits != 8:
+        return _by_pillow(reader)
+    cmyk: tuple[Trait, ...] = ("cmyk",) if components == 4 else ()
+    return _Header(width, height, told.orientation(), (*cmyk, *told.faults(reader)))
 
 
-def _webp(reader: _Reader) -> tuple[int, int, int]:
+def _webp(reader: _Reader) -> _Header:
     (riff,) = struct.unpack("<I", reader.at(4, 4))
     if riff + 8 > reader.size:
         raise _BadImageError("truncated-image", f"its header promises {riff + 8:,} bytes, the file has {reader.size:,}")
@@ -264,19 +472,22 @@ def _webp(reader: _Reader) -> tuple[int, int, int]:
         if reader.at(23, 3) != b"\x9d\x01\x2a":
             raise _BadImageError("damaged-image", "its key frame has no start code")
         width, height = struct.unpack("<HH", reader.at(26, 4))
-        return width & 0x3FFF, height & 0x3FFF, 1
+        return _Header(width & 0x3FFF, height & 0x3FFF)
     if kind == b"VP8L":
         (bits,) = struct.unpack("<I", reader.at(21, 4))
-        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1, 1
+        return _Header((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1, 1, ("alpha",) if bits >> 28 & 1 else ())
     if kind == b"VP8X":
         flags, size = reader.at(20, 1)[0], reader.at(24, 6)
         width, height = (int.from_bytes(size[i : i + 3], "little") + 1 for i in (0, 3))
-        return width, height, _webp_orientation(reader, riff + 8) if flags & 0x0C else 1
+        told = _webp_metadata(reader, riff + 8) if flags & 0x0C else _Metadata()
+        traits: list[Trait] = ["alpha"] if flags & 0x10 else []
+        traits += ["animated"] if flags & 0x02 else []
+        return _Header(width, height, told.orientation(), (*traits, *told.faults(reader)))
     raise _BadImageError("damaged-image", f"its first chunk is {kind!r}")
 
 
-def _webp_orientation(reader: _Reader, end: int) -> int:
-    at, told = 12, _Orientations()
+def _webp_metadata(reader: _Reader, end: int) -> _Metadata:
+    at, told = 12, _Metadata()
     while at + 8 <= end:
         kind, length = struct.unpack("<4sI", reader.at(at, 8))
         if kind == b"EXIF":
@@ -284,32 +495,49 @@ def _webp_orientation(reader: _Reader, end: int) -> int:
         elif kind == b"XMP ":
             told.of_xmp(reader.at(at + 8, min(length, _TAIL)))
         at += 8 + length + (length & 1)
-    return told.best()
+    return told
 
 
-def _by_pillow(reader: _Reader) -> tuple[int, int, int]:
+def _by_pillow(reader: _Reader) -> _Header:
     """What a decoder says: for BMP, TIFF and GIF, rare among training images and cheap to decode; and for odd JPEGs."""
     try:
         return _decoded(reader.file)
     except Exception as error:
-        kind: Problem = "truncated-image" if "truncated" in str(error) else "damaged-image"
-        raise _BadImageError(kind, f"{type(error).__name__}: {error}") from error
+        raise _BadImageError(*_why(error)) from error
 
 
-class _Orientations:
+class _Metadata:
     """What the metadata of one file says about its orientation: EXIF goes before XMP, as decoders read them."""
 
     def __init__(self) -> None:
         self._exif: int | None = None
         self._xmp: int | None = None
+        self._cut = False
 
-    def best(self) -> int:
+    def orientation(self) -> int:
         return self._exif or self._xmp or 1
+
+    def faults(self, reader: _Reader) -> tuple[Trait, ...]:
+        """What is wrong with the EXIF block: asked of Pillow, as loaders do, where it does not parse."""
+        if not self._cut:
+            return ()
+        from PIL import Image
+
+        reader.file.seek(0)
+        try:
+            with SILENCE, Image.open(reader.file) as image:
+                image.getexif()
+        except Exception:  # noqa: BLE001 - every kind of it stops a loader
+            return ("broken-exif",)
+        return ("odd-exif",)
 
     def of_exif(self, exif: bytes) -> None:
         """An EXIF block, with or without its marker. Only the first counts: a long one goes on in a second."""
         if self._exif is None:
-            self._exif = _exif_orientation(exif.removeprefix(_EXIF)) or 0
+            try:
+                self._exif = _exif_orientation(exif.removeprefix(_EXIF)) or 0
+            except struct.error:  # a cut block turns nothing: that is how the decoders read it, too
+                self._exif, self._cut = 0, True
 
     def of_xmp(self, xmp: bytes) -> None:
         found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', xmp)
@@ -336,19 +564,18 @@ class _Orientations:
 
 
 def _exif_orientation(exif: bytes) -> int | None:
-    """Tag 0x0112 of the first directory; None when it is absent or the EXIF block is broken."""
+    """Tag 0x0112 of the first directory; None when it is absent. Raises struct.error for a cut or foreign block."""
+    if not exif:
+        return None
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None:
-        return None
-    try:
-        (at,) = struct.unpack_from(order + "I", exif, 4)
-        (entries,) = struct.unpack_from(order + "H", exif, at)
-        for entry in range(at + 2, at + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(order + "HH", exif, entry)
-            if tag == _ORIENTATION and kind in (3, 4):  # SHORT; some writers say LONG
-                return _known(struct.unpack_from(order + ("H" if kind == 3 else "I"), exif, entry + 8)[0])
-    except struct.error:
-        pass  # a cut EXIF block turns nothing: that is how the decoders read it, too
+        raise struct.error
+    (at,) = struct.unpack_from(order + "I", exif, 4)
+    (entries,) = struct.unpack_from(order + "H", exif, at)
+    for entry in range(at + 2, at + 2 + 12 * entries, 12):
+        tag, kind = struct.unpack_from(order + "HH", exif, entry)
+        if tag == _ORIENTATION and kind in (3, 4):  # SHORT; some writers say LONG
+            return _known(struct.unpack_from(order + ("H" if kind == 3 else "I"), exif, entry + 8)[0])
     return None
 
 
@@ -356,7 +583,7 @@ def _known(orientation: object) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-_READERS: dict[Format, Callable[[_Reader], tuple[int, int, int]]] = {
+_READERS: dict[Format, Callable[[_Reader], _Header]] = {
     "png": _png,
     "jpeg": _jpeg,
     "webp": _webp,

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field, fields, replace
-from typing import Any, TypeVar, Unpack
+from dataclasses import dataclass, field, replace
+from typing import Any, Unpack
 
-from qflux_hub import checks, codes, journal, layouts
+from qflux_hub import checks, codes, journal, layouts, listing
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.naming import split_extension
-from qflux_hub.options import CheckKeywords, CheckOptions, ReadKeywords, ReadOptions
+from qflux_hub.options import CheckOptions, FullCheckKeywords, FullCheckOptions, ReadKeywords, ReadOptions
 from qflux_hub.report import Finding, Progress, tally
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
@@ -25,7 +25,8 @@ from qflux_hub.state import Memory, remember
 from qflux_hub.tree import FolderTree, Tree
 
 Source = str | os.PathLike[str]
-T = TypeVar("T")
+MASKS = 1000
+"""Masks of a split whose pixels are looked at without ``decode``, spread evenly: a mask takes 3 ms per megapixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +128,26 @@ def scan_dataset(source: Source, *, progress: Progress | None = None, **options:
     return scan
 
 
-def check_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[CheckKeywords]) -> Scan:
+def check_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[FullCheckKeywords]) -> Scan:
     """A scan, and everything that can be found wrong with its samples and images. Reads every image once.
 
-    Options: ``options.CheckOptions``. What was found is in the result; only a source that has no layout raises.
+    Options: ``options.FullCheckOptions``. What was found is in the result; only a source that has no layout raises.
     """
-    chosen, progress = CheckOptions(**options), progress or Progress()
+    chosen, progress = FullCheckOptions(**options), progress or Progress()
     started = time.perf_counter()
+    if chosen.report is not None:
+        listing.require_kind(chosen.report)
+    if chosen.near_duplicates:
+        checks.require_likeness()
     scan = read_source(source, chosen, progress)
     judge_samples(scan, chosen)
+    for split, samples in scan.splits.items():
+        scan.findings += checks.check_split(split, samples)
     with remember(source) as memory:
-        look_at_images(scan, memory, progress, decode=chosen.decode)
-        hash_images(scan, memory, progress, decoded=chosen.decode)
+        _read_images(scan, memory, progress, decode=chosen.decode, likeness=chosen.near_duplicates)
     scan.failed = _fails(scan, strict=chosen.strict)
+    if chosen.report is not None:
+        listing.write(chosen.report, scan.source, scan.layout, scan.findings)
     scan.seconds = time.perf_counter() - started
     return scan
 
@@ -181,63 +189,77 @@ def judge_samples(scan: Scan, options: CheckOptions) -> None:
 def look_at_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool) -> None:
     """Find what is wrong with the images by their headers, or by decoding them; each file once, in ``scan.facts``.
 
-    Files that ``memory`` knows are not opened: their facts, and hashes, are what they were.
+    Files that ``memory`` knows are not opened: their facts, and hashes, are what they were. Notes are for a check: who
+    wants to do something with the images is told of errors and warnings.
     """
-    users, unknown = _users(scan), []
-    for blob in scan.blobs().values():
-        known = _recall(memory, blob)
-        if known is None or (decode and not known.decoded):
-            unknown.append(blob)
-        else:
-            scan.facts[blob.name], scan.hashes[blob.name] = known.facts, known.sha256
-    with progress.task("Decoding" if decode else "Looking at", len(unknown), "images") as task:
-        for blob, facts in zip(unknown, _map(lambda blob: checks.look_at(blob, decode=decode), unknown), strict=True):
-            scan.facts[blob.name] = facts
-            task.advance()
-    for blob in scan.blobs().values():
-        facts = scan.facts[blob.name]
-        for sample in users[blob.name] if facts.problem else users[blob.name][:1]:
-            scan.findings += checks.check_image(blob, facts, sample)
+    wish = checks.Wish(hash=False, decode=decode)
+    checks.read_images(scan.blobs().values(), _wishes(scan, wish), scan.facts, scan.hashes, memory, progress)
+    scan.findings += _without_notes(_judged_images(scan))
 
 
 def hash_images(scan: Scan, memory: Memory, progress: Progress, *, decoded: bool = False) -> None:
-    """Hash every image that has no problem yet, in ``scan.hashes``, in one pass that finds damage; then find leaks.
+    """Hash every image that has no problem yet, in ``scan.hashes``, in one pass that finds damage; then find copies.
 
     What was read is remembered in ``memory``; ``decoded`` says that it was decoded before.
     """
-    blobs = [blob for name, blob in scan.blobs().items() if not scan.facts[name].problem and name not in scan.hashes]
-    users, started = _users(scan), time.time_ns()
-    with progress.task("Hashing", sum(blob.size for blob in blobs)) as task:
-        results = _map(lambda blob: checks.fingerprint(blob, scan.facts[blob.name]), blobs)
-        for blob, (digest, why) in zip(blobs, results, strict=True):
-            facts = scan.facts[blob.name]
-            if why:
-                scan.facts[blob.name] = facts = ImageFacts(facts.format, problem="damaged-image", detail=why)
-                for sample in users[blob.name]:
-                    scan.findings += checks.check_image(blob, facts, sample)
-            else:
-                scan.hashes[blob.name] = digest
-                memory.learn(blob, [digest.hex(), decoded, *astuple(facts)], started)
-            task.advance(blob.size)
-    scan.findings += checks.check_splits(scan.samples(), scan.hashes)
+    before = dict(scan.facts)
+    wishes = dict.fromkeys(scan.blobs(), checks.Wish())
+    blobs = scan.blobs().values()
+    checks.read_images(blobs, wishes, scan.facts, scan.hashes, memory, progress, decoded=decoded)
+    changed = {name for name, facts in scan.facts.items() if facts is not before[name]}
+    scan.findings += _without_notes([*_judged_images(scan, changed), *_judged_copies(scan)])
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the local cache holds of a file that was read whole and found well."""
+def _read_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool, likeness: bool) -> None:
+    """Both in one pass: read every image that ``memory`` does not know, and find what is wrong."""
+    wishes = _wishes(scan, checks.Wish(decode=decode, likeness=likeness))
+    checks.read_images(scan.blobs().values(), wishes, scan.facts, scan.hashes, memory, progress)
+    scan.findings += _judged_images(scan)
+    scan.findings += _judged_copies(scan)
+    if likeness:
+        scan.findings += checks.check_likeness(scan.samples(), scan.facts, scan.hashes)
 
-    sha256: bytes
-    decoded: bool
-    facts: ImageFacts
+
+def _wishes(scan: Scan, wish: checks.Wish) -> dict[str, checks.Wish]:
+    """What is wanted of every image; of masks also their tones, where they are not too many."""
+    wishes = dict.fromkeys(scan.blobs(), wish)
+    for samples in scan.splits.values():
+        masks = [sample.mask.name for sample in samples if sample.mask]
+        step = 1 if wish.decode else -(-len(masks) // MASKS)
+        for name in masks[:: step or 1]:
+            wishes[name] = replace(wish, tones=True)
+    return wishes
 
 
-def _recall(memory: Memory, blob: Blob) -> _Known | None:
-    """What is known of an unchanged file; None when it must be read, or when an older qflux learned less of it."""
-    known = memory.known(blob)
-    if known is None or len(known) != 2 + len(fields(ImageFacts)):
-        return None
-    digest, decoded, *facts = known
-    return _Known(bytes.fromhex(digest), decoded, ImageFacts(*facts))
+def _judged_images(scan: Scan, names: Collection[str] | None = None) -> Iterator[Finding]:
+    """What is wrong with the images of these names, or with all, and with those of one sample together.
+
+    What is an error of an image is one of every sample that uses it, so that each can be left out.
+    """
+    users: dict[str, list[tuple[tuple[str, str], str]]] = {}
+    for sample in scan.samples():
+        for role, blob in sample.media():
+            users.setdefault(blob.name, []).append(((sample.split, sample.id), role))
+    for name, blob in scan.blobs().items():
+        if names is None or name in names:
+            (first, role), *others = users[name]
+            for finding in checks.check_image(blob, scan.facts[name], first, role):
+                yield finding
+                if finding.severity == "error":
+                    yield from (replace(finding, sample=other) for other, _ in others)
+    if names is None:
+        for sample in scan.samples():
+            yield from checks.check_media(sample, scan.facts)
+
+
+def _judged_copies(scan: Scan) -> Iterator[Finding]:
+    for split, samples in scan.splits.items():
+        yield from checks.check_copies(split, samples, scan.hashes)
+    yield from checks.check_splits(scan.samples(), scan.hashes)
+
+
+def _without_notes(findings: Iterable[Finding]) -> Iterator[Finding]:
+    return (finding for finding in findings if finding.severity != "note")
 
 
 def leave_out_bad(scan: Scan) -> None:
@@ -281,15 +303,6 @@ def _fails(scan: Scan, *, strict: bool) -> bool:
     return counts["errors"] > 0 or (strict and counts["warnings"] > 0)
 
 
-def _users(scan: Scan) -> dict[str, list[tuple[str, str]]]:
-    """Blob name -> the samples that use it."""
-    users: dict[str, list[tuple[str, str]]] = {}
-    for sample in scan.samples():
-        for _, blob in sample.media():
-            users.setdefault(blob.name, []).append((sample.split, sample.id))
-    return users
-
-
 @contextmanager
 def threads_left_at_once(count: int) -> Iterator[ThreadPoolExecutor]:
     """A pool that is waited for when all goes well, and left as it is when something is raised, Ctrl-C for example.
@@ -303,19 +316,3 @@ def threads_left_at_once(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
-
-
-def _map(job: Callable[[Blob], T], blobs: Iterable[Blob]) -> Iterator[T]:
-    """Results in order, from threads: hashing and decoding release the interpreter, and disks like company.
-
-    A few jobs are under way at a time, so that neither memory nor an interruption waits for all of them.
-    """
-    threads = min(8, (os.cpu_count() or 1) + 1)
-    with threads_left_at_once(threads) as pool:
-        waiting: deque[Future[T]] = deque()
-        for blob in blobs:
-            waiting.append(pool.submit(job, blob))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -1,22 +1,29 @@
 import io
+import json
 import struct
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from qflux_hub.sniff import EXTENSIONS, ImageFacts, crc_error, decode_error, sniff
+from qflux_hub.sniff import EXTENSIONS, Checksums, ImageFacts, crc_error, decode_error, look, sniff
 from tests.builders import FORMATS, picture
 
 ENDED = "truncated-image"
 
 
 def facts(data):
-    return sniff(io.BytesIO(data), len(data))
+    """All but the traits, which have tests of their own."""
+    return replace(sniff(io.BytesIO(data), len(data)), traits=())
+
+
+def traits(data):
+    return set(sniff(io.BytesIO(data), len(data)).traits)
 
 
 def encoded(image, format, **options):
@@ -114,7 +121,7 @@ def test_every_kind_of_tiff_is_known_by_its_first_bytes():
         (b"<head><title>404</title></head>", "html-file"),
         (b"Add a cat", "not-an-image"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not-an-image"),
-        (b"\0\0\0 ftypheic\0\0\0\0mif1heic", "not-an-image"),
+        (b"\0\0\0 ftypheic\0\0\0\0mif1heic", "unsupported-format"),
         (b"\0" * 1000, "not-an-image"),
         (b"\x89PNG", "not-an-image"),
         (b"RIFF\x24\0\0\0WAVEfmt ", "not-an-image"),
@@ -402,3 +409,114 @@ def test_what_pillow_only_warns_of_is_neither_an_error_nor_printed_in_any_thread
         results = list(pool.map(lambda _: facts(warned), range(200)))
     assert set(results) == {ImageFacts("tiff", 9, 5)}
     assert warnings.filters == filters
+
+
+# --- what trainers take differently -----------------------------------------------------------------------------
+
+
+def animation(format):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    return encoded(frames[0], format, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (encoded(Image.new("I;16", (4, 3), 999), "PNG"), {"16-bit-grey"}),
+        (encoded(Image.new("I;16", (4, 3), 999), "TIFF"), {"16-bit-grey"}),
+        (encoded(Image.new("F", (4, 3), 0.5), "TIFF"), {"16-bit-grey"}),
+        (encoded(Image.new("CMYK", (4, 3)), "JPEG"), {"cmyk"}),
+        (encoded(Image.new("CMYK", (4, 3)), "TIFF"), {"cmyk"}),
+        (encoded(Image.new("RGBA", (4, 3)), "PNG"), {"alpha"}),
+        (encoded(Image.new("LA", (4, 3)), "PNG"), {"alpha"}),
+        (encoded(Image.new("RGBA", (4, 3)), "TIFF"), {"alpha"}),
+        (encoded(Image.new("RGBA", (4, 3), (1, 2, 3, 4)), "WEBP"), {"alpha"}),
+        (encoded(Image.new("RGBA", (4, 3), (1, 2, 3, 4)), "WEBP", lossless=True), {"alpha"}),
+        (encoded(Image.new("P", (4, 3)), "PNG"), {"palette"}),
+        (encoded(Image.new("P", (4, 3)), "PNG", transparency=0), {"palette", "alpha"}),
+        (encoded(gradient().quantize(9), "BMP"), {"palette"}),
+        (encoded(Image.new("L", (4, 3)), "PNG"), set()),
+        (encoded(Image.new("1", (4, 3)), "PNG"), set()),
+        (encoded(Image.new("RGB", (4, 3)), "JPEG", exif=Image.Exif().tobytes()), set()),
+        (animation("PNG"), {"animated"}),
+        (animation("WEBP"), {"animated"}),
+        (animation("TIFF"), {"animated"}),
+    ],
+)
+def test_headers_tell_what_trainers_take_differently(data, expected):
+    assert traits(data) == expected
+
+
+def test_sixteen_bits_of_colour_are_told_from_sixteen_bits_of_grey():
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    data = PNG[:8] + header + chunk(b"IDAT", zlib.compress(bytes(7))) + chunk(b"IEND", b"")
+    assert decodes(data)
+    assert traits(data) == {"16-bit-colour"}
+
+
+def test_exif_that_loaders_overlook_is_told_from_exif_that_stops_them():
+    whole = Image.Exif()
+    whole[0x0112] = 6
+    block = whole.tobytes()
+    for exif, format, trait in [
+        (block, "PNG", set()),
+        (b"Exif\0\0XX*\0\x08\0\0\0", "JPEG", {"odd-exif"}),
+        (b"Exif\0\0XX*\0\x08\0\0\0", "PNG", {"broken-exif"}),
+        (b"Exif\0\0XX*\0\x08\0\0\0", "WEBP", {"broken-exif"}),
+        (block[:12], "PNG", {"broken-exif"}),
+        (block[:16], "PNG", {"odd-exif"}),
+    ]:
+        data = encoded(Image.new("RGB", (8, 6)), format, exif=exif)
+        assert traits(data) == trait
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if trait == {"broken-exif"}:
+                with pytest.raises((SyntaxError, struct.error)):
+                    Image.open(io.BytesIO(data)).getexif()
+            else:
+                ImageOps.exif_transpose(Image.open(io.BytesIO(data))).load()
+
+
+def test_pictures_too_large_for_a_decoder_are_bombs():
+    ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0))
+    bomb = PNG[:8] + ihdr + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 20_000, 10_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    for data in (bomb, header + bytes(100)):
+        assert facts(data).problem == "decompression-bomb"
+
+
+def test_texts_that_unfold_without_end_are_damage():
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000)))
+    assert not decodes(PNG[:33] + text + PNG[33:])
+    assert facts(PNG[:33] + text + PNG[33:]).problem == "damaged-image"
+
+
+def test_an_animation_that_does_not_add_up_is_damaged():
+    data = PNG[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + PNG[33:-12] + chunk(b"fdAT", bytes(4)) + PNG[-12:]
+    assert not decodes(data)
+    assert facts(data).problem == "damaged-image"
+
+
+def test_tones_are_those_of_a_mask_as_trainers_take_it():
+    mask = Image.new("L", (10, 10))
+    mask.paste(255, (0, 0, 5, 10))
+    mask.paste(128, (0, 0, 1, 1))
+    assert look(io.BytesIO(encoded(mask, "PNG")), tones=True).tones == (0, 255, 10)
+    hidden = Image.new("LA", (2, 2), (0, 255))
+    assert look(io.BytesIO(encoded(hidden, "PNG")), tones=True).tones == (0, 0, 0)
+
+
+def test_facts_survive_being_kept_as_json():
+    for found in (ImageFacts("png", 3, 4, 6, traits=("alpha", "16-bit-grey"), tones=(0, 255, 3), likeness="80" * 8),
+                  ImageFacts(problem="empty-file", detail="it has no bytes")):  # fmt: skip
+        assert ImageFacts.from_row(json.loads(json.dumps(found.to_row()))) == found
+
+
+@pytest.mark.parametrize("piece", [1, 7, 8, 4096])
+def test_checksums_do_not_care_about_the_pieces_they_are_fed(piece):
+    whole = encoded(noise(), "PNG")
+    for data in (whole, whole[:5000] + b"!" + whole[5001:], whole[:-5], whole + b"more"):
+        sums = Checksums()
+        for at in range(0, len(data), piece):
+            sums.feed(data[at : at + piece])
+        assert sums.verdict() == crc_error(data)

@@ -67,7 +67,7 @@ def test_damage_that_only_hashing_finds_stops_before_anything_is_written(
     hub: LocalHub, hub_log: Log, repo: str, tmp_path: Path
 ) -> None:
     root = lay_split(tmp_path, "train", "ab")
-    data = bytearray(picture("x.png", (60, 60)))
+    data = bytearray(picture("x.png", (80, 60)))
     data[len(data) // 2] ^= 1
     write(root / "train/control_images/a.png", bytes(data))
     forget(hub_log)

@@ -16,7 +16,6 @@ from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
 from qflux_hub.fixes import EXTENSION_CODES
 from qflux_hub.options import (
-    CheckOptions,
     DiffOptions,
     FixOptions,
     PreviewOptions,
@@ -72,7 +71,7 @@ def scan(console: Console, source: SourceArgument, **options: Any) -> object:
     return qflux_hub.scan_dataset(source, progress=console.progress, **options)
 
 
-@_command("check", CheckOptions)
+@_command("check", FullCheckOptions)
 def check(console: Console, source: SourceArgument, **options: Any) -> object:
     """Find everything that is wrong with a dataset.
 
