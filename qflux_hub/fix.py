@@ -147,12 +147,15 @@ class _Plan:
         return told
 
     def steps(self) -> list[journal.Step]:
-        """Renames in order, then each edited file once, then what is deleted."""
-        renames = [repair for repair in self.repairs if repair.action == "rename"]
+        """Every file once: renames, in an order in which names become free, then edits, then deletions."""
+        renames: dict[str, str] = {}
+        for repair in self.repairs:
+            if repair.action == "rename":
+                renames[repair.to] = renames.pop(repair.path, repair.path)
         deletions = [repair for repair in self.repairs if repair.action == "delete"]
         before = self.tree.base.read
         return [
-            *(journal.Step("rename", repair.path, repair.to) for repair in renames),
+            *(journal.Step("rename", path, to) for to, path in renames.items()),
             *(
                 journal.Step("edit", path, content=content, before=_digest(before(path)))
                 for path, content in self.tree.contents.items()

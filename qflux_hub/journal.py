@@ -42,7 +42,7 @@ _HEAD = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. ``content``: of an edited file; ``before``: SHA-256 of what it, or a deleted one, held."""
+    """One thing to do; no file has two. ``content``: once edited; ``before``: SHA-256 of what is edited or deleted."""
 
     action: Action
     path: str
@@ -100,11 +100,8 @@ def perform(root: Path, steps: Sequence[Step], told: Sequence[Mapping[str, Any]]
     try:
         with progress.task("Keeping originals", len(steps), "files") as task:
             done: list[_Done] = []
-            lies: dict[str | None, str] = {}  # renamed already, by a step before: the name that it still has
             for number, step in enumerate(steps):
-                at = lies.pop(step.path, step.path)
-                lies[step.to] = at
-                done.append(_prepare(root, place, number, step, at))
+                done.append(_prepare(root, place, number, step))
                 task.advance()
         data = {"qflux_undo": _FORMAT, "changes": [*told], "steps": [asdict(one) for one in done]}
         _write(place / _LOG, json.dumps(data, ensure_ascii=False, indent=1).encode())
@@ -114,14 +111,16 @@ def perform(root: Path, steps: Sequence[Step], told: Sequence[Mapping[str, Any]]
         _forget(root, place)
         raise
     log = Log(root, place, done, [dict(change) for change in told])
+    made = 0
     try:
         with progress.task("Repairing", len(steps), "changes") as task:
             for number, one in enumerate(done):
                 log.carry_out(number, one)
+                made += 1
                 task.advance()
         log.finish()
     except BaseException as error:
-        obstacles = log.take_back(progress)
+        obstacles = log.take_back(progress, made)
         if obstacles:
             raise _stuck(log, obstacles) from error
         raise
@@ -195,15 +194,20 @@ class Log:
             raise OutsideRootError(f"{path} names files outside of {root}; it was not written by qflux.")
         return cls(root, place, steps, changes)
 
-    def take_back(self, progress: Progress) -> list[Obstacle]:
-        """Undo all changes and forget the log; with any obstacle, nothing is undone and all obstacles are returned."""
-        obstacles = self.obstacles()
+    def take_back(self, progress: Progress, made: int | None = None) -> list[Obstacle]:
+        """Undo all changes and forget the log; with any obstacle, nothing is undone and all obstacles are returned.
+
+        ``made``: how many of the steps were made, where that is known; the one after them may be half made.
+        """
+        steps = [*enumerate(self.steps)]
+        obstacles = self._obstacles(steps[:made])
         if obstacles:
             return obstacles
+        steps = steps if made is None else steps[: made + 1]
         (self.place / _APPLIED).unlink(missing_ok=True)
         _sync(self.place)
-        with progress.task("Taking back", len(self.steps), "changes") as task:
-            for number, one in reversed([*enumerate(self.steps)]):
+        with progress.task("Taking back", len(steps), "changes") as task:
+            for number, one in reversed(steps):
                 self._undo(number, one)
                 task.advance()
         self._sync_folders()
@@ -229,7 +233,7 @@ class Log:
         _write(self.place / _APPLIED, b"")
         _sync(self.place)
 
-    def obstacles(self) -> list[Obstacle]:
+    def _obstacles(self, steps: Sequence[tuple[int, _Done]]) -> list[Obstacle]:
         """What keeps the changes from being taken back, found by going through them in reverse on paper."""
         moved: dict[str, Path | None] = {}
 
@@ -238,7 +242,7 @@ class Log:
             return path if path is not None and os.path.lexists(path) else None
 
         found: list[Obstacle] = []
-        for number, one in reversed([*enumerate(self.steps)]):
+        for number, one in reversed(steps):
             try:
                 _reach(self.root, one.path)
             except OSError:
@@ -247,7 +251,7 @@ class Log:
             here, kept = look(one.path), self._old(number)
             if one.action == "rename":
                 there = look(str(one.to))
-                if there and here and there.samefile(here):
+                if there and here and _same(there, here):
                     moved[str(one.to)] = None
                 elif there and not there.is_symlink() and _head(there) == one.before:
                     if here:
@@ -274,11 +278,11 @@ class Log:
                 return
             if not os.path.lexists(path):
                 _move(there, path)
-            elif there.samefile(path):
+            elif _same(there, path):
                 there.unlink()
             return
         self._beside(number, path).unlink(missing_ok=True)
-        if not os.path.lexists(path) or (one.action == "edit" and _digest(path) != one.before):
+        if not os.path.lexists(path) or (one.action == "edit" and _digest(path) == one.after):
             self._put(number, kept, path)
 
     def _put(self, number: int, fresh: Path, path: Path) -> None:
@@ -307,9 +311,9 @@ class Log:
         return path.parent / f".qflux-{self.place.name}-{number}"
 
 
-def _prepare(root: Path, place: Path, number: int, step: Step, at: str) -> _Done:
-    """Keep the original of a file that lies ``at``, and lay the new content ready; nothing has changed after it."""
-    path = _reach(root, at)
+def _prepare(root: Path, place: Path, number: int, step: Step) -> _Done:
+    """Keep the original and lay the new content ready; nothing has changed after it."""
+    path = _reach(root, step.path)
     if path.is_symlink() or not path.is_file():
         raise DataError(f"{step.path} is no file any more.", hint="Run again when nothing writes to it.")
     if step.action == "rename":
@@ -401,6 +405,15 @@ def _head(path: Path) -> str:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         return hashlib.sha256(b"%d\n" % size + file.read(_HEAD)).hexdigest()
+
+
+def _same(path: Path, other: Path) -> bool:
+    """One file under two names, or two equal ones: a rename that was half done, also when copied that way."""
+    if path.is_symlink() or other.is_symlink() or not (path.is_file() and other.is_file()):
+        return False
+    if path.samefile(other):
+        return True
+    return path.stat().st_size == other.stat().st_size and _digest(path) == _digest(other)
 
 
 def _write(path: Path, content: bytes, like: Path | None = None) -> None:
