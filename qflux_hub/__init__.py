@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qflux_hub.fix import fix_dataset
     from qflux_hub.load import load_editing_dataset
     from qflux_hub.localhub import LocalHub
+    from qflux_hub.lora.look import compare_loras, inspect_lora
     from qflux_hub.preview import preview_dataset
     from qflux_hub.report import Finding, Progress
     from qflux_hub.sample import Blob, Sample
@@ -57,6 +58,7 @@ _HOMES = {
     "fix": ("fix_dataset",),
     "load": ("load_editing_dataset",),
     "localhub": ("LocalHub",),
+    "lora.look": ("compare_loras", "inspect_lora"),
     "preview": ("preview_dataset",),
     "report": ("Finding", "Progress"),
     "sample": ("Blob", "Sample"),
@@ -86,8 +88,10 @@ __all__ = [
     "VisibilityError",
     "__version__",
     "check_dataset",
+    "compare_loras",
     "diff_dataset",
     "fix_dataset",
+    "inspect_lora",
     "load_editing_dataset",
     "preview_dataset",
     "scan_dataset",

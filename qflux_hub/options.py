@@ -129,6 +129,48 @@ class DiffOptions(HubOptions, ReadOptions):
     """What ``diff_dataset`` takes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(HubOptions):
+    """What ``inspect_lora`` and ``compare_loras`` take."""
+
+    full: bool = _option(False, "Look at the numbers themselves, too; of a Hub's file, fetch all of it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraUploadOptions(WriteOptions):
+    """What ``upload_lora`` takes."""
+
+    remote_name: str | None = _option(
+        None, "Name in the repo; by default pytorch_lora_weights.safetensors.", metavar="NAME"
+    )
+    extra_files: Mapping[str, str] | Sequence[str] = _option(
+        (), "Another file for the same commit (repeatable).", flags="--extra", metavar="LOCAL[:REMOTE]"
+    )
+    checkpoint: str | None = _option(None, "Of a training's output: its last one, or a step.", metavar="last|STEP")
+    base_model: str | None = _option(None, "Hub id of the model that it was trained on.", metavar="ID")
+    trigger: str | None = _option(None, "Words that call the LoRA up in a prompt.", metavar="WORDS")
+    samples: Sequence[str | tuple[str, str]] = _option(
+        (), "Image for the card's gallery (repeatable).", flags="--sample", metavar="IMAGE[:PROMPT]"
+    )
+    card: bool = _option(True, "Leave the model card alone.", flags="--no-card")
+    write_alpha: bool = _option(False, "Write alpha where loaders look for it.")
+    scrub: bool = _option(False, "Upload copies without tokens, paths, names and places.")
+    allow_leaks: bool = _option(False, "Upload files even if they hold what looks like a token.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraDownloadOptions(HubOptions):
+    """What ``download_lora`` takes. ``filename`` is positional in the function, as documented."""
+
+    filename: str | None = _option(
+        None, "File of the repo; by default pytorch_lora_weights.safetensors, else the only one.", metavar="NAME"
+    )
+    local_dir: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
+        None, "Folder to put it into; by default the cache.", metavar="DIR"
+    )
+    force: bool = _option(False, "Replace another file in that folder.")
+
+
 class ReadKeywords(TypedDict, total=False):
     """Keywords of ``scan_dataset``."""
 
@@ -144,6 +186,13 @@ class CheckKeywords(ReadKeywords, total=False):
 
     allow_empty_prompt: bool
     strict: bool
+
+
+class FullCheckKeywords(CheckKeywords, total=False):
+    """Keywords of ``check_dataset``."""
+
+    near_duplicates: bool
+    report: str | os.PathLike[str] | None
 
 
 class PreviewKeywords(ReadKeywords, total=False):
@@ -188,11 +237,46 @@ class UploadKeywords(CheckKeywords, total=False):
     prune_splits: bool
     mirror: bool
     workers: int
-class FullCheckKeywords(CheckKeywords, total=False):
-    """Keywords of ``check_dataset``."""
-
-    near_duplicates: bool
-    report: str | os.PathLike[str] | None
-
-
     card: bool
+
+
+class InspectKeywords(TypedDict, total=False):
+    """Keywords of ``inspect_lora`` and ``compare_loras``."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
+    full: bool
+
+
+class LoraUploadKeywords(TypedDict, total=False):
+    """Keywords of ``upload_lora`` and its documented twin."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
+    keep_visibility: bool
+    commit_message: str | None
+    create_pr: bool
+    tag: str | None
+    dry_run: bool
+    remote_name: str | None
+    extra_files: Mapping[str, str] | Sequence[str]
+    checkpoint: str | None
+    base_model: str | None
+    trigger: str | None
+    samples: Sequence[str | tuple[str, str]]
+    card: bool
+    write_alpha: bool
+    scrub: bool
+    allow_leaks: bool
+
+
+class LoraDownloadKeywords(TypedDict, total=False):
+    """Keywords of ``download_lora``."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
+    local_dir: str | os.PathLike[str] | None
+    force: bool

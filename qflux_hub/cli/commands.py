@@ -18,6 +18,8 @@ from qflux_hub.fixes import EXTENSION_CODES
 from qflux_hub.options import (
     DiffOptions,
     FixOptions,
+    FullCheckOptions,
+    InspectOptions,
     PreviewOptions,
     ReadOptions,
     RepairOptions,
@@ -36,6 +38,9 @@ app = typer.Typer(
 SourceArgument = Annotated[str, typer.Argument(help="Folder of the dataset.", show_default=False)]
 RepairedArgument = Annotated[
     str | None, typer.Argument(help="Folder of the dataset; none with --undo.", show_default=False)
+]
+LoraArgument = Annotated[
+    str, typer.Argument(help="A .safetensors file, its folder, or user/name[@revision][/path].", show_default=False)
 ]
 RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
 
@@ -113,6 +118,18 @@ def fix_extensions(console: Console, source: RepairedArgument = None, **options:
 def diff(console: Console, source: SourceArgument, repo_id: RepoArgument, **options: Any) -> object:
     """Show what an upload would change, sample by sample."""
     return qflux_hub.diff_dataset(source, repo_id, progress=console.progress, **options)
+
+
+@_command("inspect-lora", InspectOptions)
+def inspect_lora(console: Console, file_or_repo: LoraArgument, **options: Any) -> object:
+    """Show what a LoRA file is, and what is wrong with it."""
+    return qflux_hub.inspect_lora(file_or_repo, progress=console.progress, **options)
+
+
+@_command("compare-lora", InspectOptions)
+def compare_lora(console: Console, a: LoraArgument, b: LoraArgument, **options: Any) -> object:
+    """Show what differs between two LoRAs."""
+    return qflux_hub.compare_loras(a, b, progress=console.progress, **options)
 
 
 @_command("hub")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qflux_hub.lora.header import Header, Read, Tensor
+from qflux_hub.lora.header import FIRST, Header, Read, Tensor
 from qflux_hub.lora.keys import Keys, component
 
 WINDOW = 512 * 1024
@@ -120,13 +120,13 @@ def _values(header: Header, tensors: list[Tensor], read: Read, *, everything: bo
     if everything:
         for tensor in missing:
             yield from _decoded(tensor, read(header.data_start + tensor.begin, header.data_start + tensor.end))
-    elif missing and len(missing) == len(tensors) and begin < WINDOW:
+    elif missing and len(missing) == len(tensors) and len(header.seen) <= FIRST:
         start = header.data_start + missing[0].begin
         window = read(start, min(header.size, start + WINDOW))
         for tensor in missing:
-            at = tensor.begin - missing[0].begin
-            if at + 8 <= len(window):
-                yield from _decoded(tensor, window[at : at + tensor.end - tensor.begin])
+            at, end = tensor.begin - missing[0].begin, tensor.end - missing[0].begin
+            if end <= len(window):
+                yield from _decoded(tensor, window[at:end])
 
 
 def _decoded(tensor: Tensor, data: bytes) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,163 @@
+"""How results about LoRAs read: a table that a practitioner takes in at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console as Rich
+from rich.table import Table
+from rich.text import Text
+
+from qflux_hub.cli.words import one_line, plural, size, tell, tell_findings
+from qflux_hub.lora.compare import Comparison, Module
+from qflux_hub.lora.describe import Lora
+
+_MODULES = 12
+"""Kinds of modules, or modules that differ, that are shown before the rest is counted."""
+
+
+@tell.register
+def _(result: Lora, out: Rich, *, verbose: bool) -> None:
+    state = "" if result.valid else ", cannot be used"
+    out.print(Text.assemble((result.path, "bold"), f"  {size(result.size)}{state}"))
+    if result.format is not None:
+        _print_facts(_facts(result, verbose=verbose), out)
+    if result.findings:
+        out.print()
+        tell_findings(result.findings, out, verbose=verbose)
+
+
+def _facts(result: Lora, *, verbose: bool) -> Iterator[tuple[str, str]]:
+    yield "format", str(result.format)
+    yield "base", _family(result)
+    yield "rank", _ranks(result.ranks)
+    yield "alpha", _alpha(result)
+    yield "dtype", f"{result.dtype}, {plural(result.tensors, 'tensor')}"
+    shown = result.modules if verbose else result.modules[:_MODULES]
+    more = f", … {len(result.modules) - len(shown)} more" if len(shown) < len(result.modules) else ""
+    yield "modules", f"{plural(result.pairs, 'pair')}: {', '.join(shown)}{more}"
+    if result.trigger:
+        yield "trigger", ", ".join(result.trigger)
+    if result.training:
+        yield "trained", ", ".join(f"{name} {value}" for name, value in result.training.items())
+    if result.sha256:
+        yield "SHA-256", result.sha256
+    if verbose and result.tensor_sha256:
+        yield "tensors", f"SHA-256 {result.tensor_sha256}"
+    if result.commit:
+        yield "commit", result.commit
+    if not result.values_checked:
+        yield "numbers", "not looked at (--full does)"
+    elif not result.failed:
+        yield "numbers", "all finite"
+
+
+def _family(result: Lora) -> str:
+    family = result.family
+    if family.name is None:
+        return "unknown" + (f" ({family.evidence[0]})" if family.evidence else "")
+    if len(family.candidates) == 1:
+        return f"{family.candidates[0]} ({family.name}, confidence {family.confidence})"
+    names = ", ".join(one.split("/")[1] for one in family.candidates)
+    return f"{family.name} (confidence {family.confidence}); one of {names}"
+
+
+def _ranks(ranks: Mapping[int, int]) -> str:
+    if len(ranks) <= 1:
+        return str(next(iter(ranks), "none"))
+    return ", ".join(f"{rank} ({count:,} modules)" for rank, count in ranks.items())
+
+
+def _alpha(result: Lora) -> str:
+    loaders = ", ".join(f"{name} {scale:g}" for name, scale in result.loaders.items() if scale is not None)
+    if result.alpha is None:
+        return f"not stored; scale in {loaders}" if loaders else "not stored"
+    trained = "" if result.scale is None else f", scale {result.scale:g}"
+    return f"{result.alpha:g} ({result.alpha_source}){trained}; in {loaders}"
+
+
+@tell.register
+def _(result: Comparison, out: Rich, *, verbose: bool) -> None:
+    out.print(Text.assemble((result.a.path, "bold"), "  →  ", (result.b.path, "bold")))
+    if result.same_tensors:
+        out.print(Text("The tensors are the same, byte for byte.", style="green"))
+    if result.added or result.removed:
+        out.print(Text(f"{plural(len(result.added), 'tensor')} added, {len(result.removed):,} removed."))
+        for mark, names in (("+", result.added), ("-", result.removed)):
+            _print_some([f"{mark} {name}" for name in names], out, verbose=verbose)
+    if result.changed:
+        _print_changed(result.changed, out, verbose=verbose)
+    elif not result.same_tensors and not result.added and not result.removed:
+        out.print(Text("Format, ranks, alpha, dtype and metadata are the same."))
+    if result.modules is not None:
+        _print_modules(result.modules, out, verbose=verbose)
+    elif result.same_tensors is None or (not result.same_tensors and not result.added):
+        out.print(Text("The weights differ or were not read; --full compares them module by module."))
+    if result.findings:
+        out.print()
+        tell_findings(result.findings, out, verbose=verbose)
+
+
+def _print_changed(changed: Mapping[str, Mapping[str, Any]], out: Rich, *, verbose: bool) -> None:
+    table = _grid("what", "a", "b")
+    names = list(changed)
+    for name in names if verbose else names[:_MODULES]:
+        table.add_row(Text(name), *(Text(_short(changed[name][side])) for side in ("a", "b")))
+    out.print(table)
+    if not verbose and len(names) > _MODULES:
+        out.print(Text(f"… and {len(names) - _MODULES:,} more (--verbose lists all)"))
+
+
+def _print_modules(modules: Sequence[Module], out: Rich, *, verbose: bool) -> None:
+    """Those that turned the most come first; equal ones last."""
+    ranked = sorted(modules, key=lambda one: one.cosine if one.cosine is not None else -2)
+    table = _grid("module", ">norm a", ">norm b", ">cosine")
+    for one in ranked if verbose else ranked[:_MODULES]:
+        table.add_row(Text(one.name), *(_number(value) for value in (one.a, one.b, one.cosine)))
+    out.print(table)
+    if not verbose and len(ranked) > _MODULES:
+        out.print(Text(f"… and {len(ranked) - _MODULES:,} more, less different (--verbose lists all)"))
+
+
+def _print_some(lines: Sequence[str], out: Rich, *, verbose: bool) -> None:
+    for line in lines if verbose else lines[:_MODULES]:
+        out.print(Text(f"  {line}"))
+    if not verbose and len(lines) > _MODULES:
+        out.print(Text(f"  … and {len(lines) - _MODULES:,} more"))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _short(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _grid(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
+    return table
+
+
+def _print_facts(facts: Iterator[tuple[str, str]], out: Rich) -> None:
+    """Two columns; on a pipe, ``name: value`` lines."""
+    if not out.is_terminal:
+        for name, value in facts:
+            out.print(Text(f"{name}: {value}"))
+        return
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, Text(value))
+    out.print(table)
+
+
+@one_line.register
+def _(result: Lora) -> str:
+    return result.format or ""
