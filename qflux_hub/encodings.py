@@ -89,11 +89,8 @@ def _decoded(data: bytes, encoding: str) -> str:
 
 def _reads_well(text: str) -> bool:
     """Words of ASCII with an accent here and there, and signs where sentences have them."""
-    strange = [char for char in text if not char.isascii()]
-    if len(strange) * 3 > sum(not char.isspace() for char in text):
-        return False
-    letters = set(strange) - _SIGNS
-    if not any(alphabet >= letters for alphabet in _ALPHABETS):
+    strange = [char for char in text if not char.isascii() and char not in _SIGNS]
+    if len(strange) * 3 > sum(map(str.isalpha, text)) or not any(known.issuperset(strange) for known in _ALPHABETS):
         return False
     if any(sum(1 for _ in run) > 2 for plain, run in groupby(text, str.isascii) if not plain):
         return False
