@@ -88,34 +88,46 @@ def make(
     shard_size: int | None,
     prune: Collection[str] = (),
     foreign: Mapping[str, Sequence[str]],
+    taken_over: Mapping[str, Mapping[str, str]],
     mirror: bool = False,
 ) -> Plan:
     """The plan that makes the splits in ``rows`` what these say. ``extra``: the text columns beside ours, in order.
 
     ``shard_size`` is an explicit wish for T; otherwise the dataset keeps the T it has. ``prune`` are splits to delete
     as a whole, ``foreign`` the data files of a split that something else wrote: those of a split in ``rows`` are an
-    error unless ``mirror``, which deletes them. Raises RefusedError.
+    error unless it is ``taken_over`` (its contents by id are then known) or ``mirror``; then they are deleted. Raises
+    RefusedError.
     """
     total = sum(entry.encoded for split in rows.values() for entry in split)
     known = [one.target for one in remote.indexes.values()]
     target = shards.target_size(total, shard_size or max(known, default=shards.DEFAULT_TARGET))
     splits = tuple(
-        _plan_split(name, sorted(split, key=lambda entry: entry.id.encode()), remote, target, extra)
+        _plan_split(
+            name, sorted(split, key=lambda entry: entry.id.encode()), remote, target, extra, taken_over.get(name, {})
+        )
         for name, split in rows.items()
     )
     in_the_way = {name: paths for name in rows if (paths := foreign.get(name, ()))}
     doomed = {name: foreign.get(name, ()) for name in prune}
-    if in_the_way and not mirror:
-        name, paths = next(iter(in_the_way.items()))
+    refused = {name: paths for name, paths in in_the_way.items() if name not in taken_over and not mirror}
+    if refused:
+        name, paths = next(iter(refused.items()))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         raise RefusedError(
-            f"The split {name!r} on the Hub lies in files that qflux did not write: {paths[0]}{more}.",
+            f"The split {name!r} on the Hub lies in files of another kind: {paths[0]}{more}.",
             hint="--mirror replaces them by this source; they stay in the repo's history.",
         )
     return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way | doomed)))
 
 
-def _plan_split(name: str, rows: Sequence[Entry], remote: Remote, target: int, extra: tuple[str, ...]) -> SplitPlan:
+def _plan_split(
+    name: str,
+    rows: Sequence[Entry],
+    remote: Remote,
+    target: int,
+    extra: tuple[str, ...],
+    taken_over: Mapping[str, str],
+) -> SplitPlan:
     known = remote.indexes.get(name)
     places = {entry.id: entry for entry in known.entries} if known else {}
     sizes = [entry.encoded for entry in rows]
@@ -129,7 +141,9 @@ def _plan_split(name: str, rows: Sequence[Entry], remote: Remote, target: int, e
             planned.append(Shard(path, digest, tuple(_placed(row, places[row.id]) for row in part), record))
         else:
             planned.append(Shard(path, digest, tuple(part)))
-    return SplitPlan(name, tuple(planned), _changes(rows, known), _index_action(name, planned, known, remote))
+    return SplitPlan(
+        name, tuple(planned), _changes(rows, known, taken_over), _index_action(name, planned, known, remote)
+    )
 
 
 def _is_there(path: str, record: ShardRecord, remote: Remote) -> bool:
@@ -142,8 +156,8 @@ def _placed(row: Entry, there: Entry) -> Entry:
     return index.placed(row, there.shard, [media.offset for media in there.media])
 
 
-def _changes(rows: Sequence[Entry], known: Index | None) -> Changes:
-    before = known.contents() if known else {}
+def _changes(rows: Sequence[Entry], known: Index | None, taken_over: Mapping[str, str]) -> Changes:
+    before = {**taken_over, **(known.contents() if known else {})}
     now = {entry.id: entry.content for entry in rows}
     unchanged = sum(before.get(name) == content for name, content in now.items())
     both = len(before.keys() & now.keys())

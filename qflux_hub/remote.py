@@ -9,17 +9,18 @@ import fnmatch
 import hashlib
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qflux_hub import cards, codes, frontmatter, index
+from qflux_hub import cards, codes, frontmatter, index, pack
 from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
-from qflux_hub.index import Entry, Index, Remote
-from qflux_hub.report import Found
+from qflux_hub.index import Entry, Index, Media, Remote
+from qflux_hub.report import Found, Progress
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 from qflux_hub.state import store, stored
 
@@ -177,6 +178,59 @@ def samples(hub: Hub, repo_id: str, commit: str, split: str, known: Index, ids: 
                 extra={name: value for name, value in texts.items() if value is not None},
                 origin=shard,
             )
+
+
+def foreign_contents(
+    hub: Hub, repo_id: str, commit: str, paths: Sequence[str], progress: Progress, sizes: Mapping[str, int]
+) -> dict[str, str] | None:
+    """Id -> hash of the content of the samples in files that something else wrote, such as ``push_to_hub``.
+
+    Reads all of them, one row group in memory at a time. None when they are no samples as documented: another schema,
+    images that are not embedded, ids that stand twice.
+    """
+    contents: dict[str, str] = {}
+    with progress.task("Comparing", sum(sizes[path] for path in paths)) as task:
+        for path in paths:
+            with hub.open(repo_id, path, commit) as file:
+                parquet = pq.ParquetFile(file)
+                if not _is_documented(parquet.schema_arrow):
+                    return None
+                for number in range(parquet.num_row_groups):
+                    for row in parquet.read_row_group(number).to_pylist():
+                        content = _content(row)
+                        if content is None or row["id"] in contents:
+                            return None
+                        contents[row["id"]] = content
+            task.advance(sizes[path])
+    return contents
+
+
+def _is_documented(schema: pa.Schema) -> bool:
+    """Has the documented columns, and beside them only texts."""
+    wanted = pack.schema([name for name in schema.names if name not in pack.columns(())])
+    return set(schema.names) == set(wanted.names) and all(
+        _plain(schema.field(name).type) == _plain(wanted.field(name).type) for name in wanted.names
+    )
+
+
+def _plain(kind: pa.DataType) -> str:
+    """A type without the names of its list items and the width of its offsets, in which writers differ."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{_plain(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"struct<{','.join(sorted(f'{field.name}:{_plain(field.type)}' for field in kind))}>"
+    return str(kind).removeprefix("large_")
+
+
+def _content(row: Mapping[str, Any]) -> str | None:
+    images = [(TARGET, row[TARGET]), *((CONTROLS, image) for image in row[CONTROLS] or ()), (MASK, row[MASK])]
+    present = [(role, image) for role, image in images if image is not None]
+    if not row["id"] or row["prompt"] is None or any(image["bytes"] is None for _, image in present):
+        return None
+    extra = {name: row[name] for name in row.keys() - set(pack.columns(()))}
+    sample = Sample(id=row["id"], split="", prompt=row["prompt"], controls=(), extra=extra)
+    media = [Media(role, "", hashlib.sha256(image["bytes"]).digest(), 0, 0, 0) for role, image in present]
+    return index.entry(sample, 0, media).content
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ class _Upload:
     """One run. ``done`` remembers what was sent, by digest, so that a plan made anew sends nothing twice.
 
     ``own``: the source's rows by split and id; ``then``: per split, what source and Hub held when they were last made
-    equal, None when that is not known; ``made``: what the Hub's splits will hold now.
+    equal, None when that is not known; ``taken_over``: what files of others held that are
+    replaced; ``made``: what the Hub's splits will hold now.
     """
 
     repo_id: str
@@ -127,6 +128,7 @@ class _Upload:
     progress: Progress
     own: dict[str, dict[str, Entry]] = field(default_factory=dict)
     then: Mapping[str, tuple[Contents, Contents]] | None = None
+    taken_over: dict[str, Contents] = field(default_factory=dict)
     made: dict[str, Contents] = field(default_factory=dict)
     done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
     may_write: bool = False
@@ -164,10 +166,21 @@ class _Upload:
         seen = memory.seen(place)
         if seen:
             self.then = {split: (seen.ours.get(split, {}), seen.theirs.get(split, {})) for split in scan.splits}
+        self._take_over(hub, scan, head)
         report = self._sync(hub, scan, head)
         if not self.options.dry_run and not self.options.create_pr and report.commit:
             memory.saw(place, self._seen(report.commit))
         return report
+
+    def _take_over(self, hub: Hub, scan: Scan, head: Head) -> None:
+        """Read the splits that something else wrote, so that the report can say what stays the same."""
+        for split in scan.splits:
+            paths = head.foreign(split)
+            if paths and head.commit and not self.options.mirror:
+                sizes = {path: size for path, (size, _) in head.remote.files.items()}
+                held = remote.foreign_contents(hub, self.repo_id, head.commit, paths, self.progress, sizes)
+                if held is not None:
+                    self.taken_over[split] = held
 
     def _seen(self, commit: str) -> Seen:
         """What source and Hub hold now."""
@@ -289,6 +302,7 @@ class _Upload:
             shard_size=self.options.shard_size,
             prune=head.splits() - scan.splits.keys() if self.options.prune_splits else (),
             foreign={split: head.foreign(split) for split in head.splits()},
+            taken_over=self.taken_over,
             mirror=self.options.mirror,
         )
 

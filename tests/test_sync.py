@@ -11,7 +11,7 @@ import pytest
 from qflux_hub import ConflictError, upload_dataset
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, picture, write
-from tests.jobtools import commits, prompts, writes
+from tests.jobtools import commits, environment, prompts, script, writes
 
 On = Callable[[str], None]
 
@@ -227,3 +227,40 @@ def test_a_sample_kept_of_others_moves_with_its_shard(
     upload_dataset(mine, repo, hub=hub)
     on("theirs")
     assert upload_dataset(theirs, repo, hub=hub).splits["train"].changed == 0
+
+
+# --- what push_to_hub wrote -------------------------------------------------------------------------------------
+
+PUSH = """
+from pathlib import Path
+from datasets import Dataset, DatasetDict, Features, Image, List, Value
+kind = Features({"id": Value("string"), "control_images": List(Image()), "control_mask": Image(),
+                 "target_image": Image(), "prompt": Value("string")})
+root = Path(ROOT) / "train"
+rows = [{"id": name, "control_images": [str(root / f"control_images/{name}.png")], "control_mask": None,
+         "target_image": str(root / f"training_images/{name}.png"), "prompt": f"Prompt of {name}."} for name in NAMES]
+DatasetDict({"train": Dataset.from_list(rows, features=kind)}).push_to_hub(REPO, private=True)
+"""
+
+
+def pushed(hub: LocalHub, repo: str, root: Path, names: str, home: Path) -> None:
+    """``root``'s samples as ``push_to_hub`` writes them, by the real one in a process of its own."""
+    values = f"ROOT, NAMES, REPO = {str(root)!r}, {names!r}, {repo!r}\n"
+    done = script(values + PUSH, env=environment(home, HF_ENDPOINT=hub.url, HF_TOKEN=hub.token))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_split_of_push_to_hub_is_taken_over_in_place(hub: LocalHub, repo: str, tmp_path: Path, on: On) -> None:
+    root = lay_split(tmp_path / "ds", "train", "abc")
+    pushed(hub, repo, root, "abc", tmp_path / "home")
+    lay_split(root, "train", "d")
+    reword(root, "a", "New words.")
+    planned = upload_dataset(root, repo, hub=hub, dry_run=True)
+    report = upload_dataset(root, repo, hub=hub)
+    split = report.splits["train"]
+    assert (split.added, split.changed, split.removed, split.unchanged) == (1, 1, 0, 2)
+    assert [*planned.operations] == [*report.operations]
+    deleted = [operation.path for operation in report.operations if operation.action == "delete"]
+    assert deleted == ["data/train-00000-of-00001.parquet"]
+    assert prompts(hub, repo) == {"a": "New words."} | {name: f"Prompt of {name}." for name in "bcd"}
+    assert upload_dataset(root, repo, hub=hub).changed is False
