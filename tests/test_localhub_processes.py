@@ -38,7 +38,7 @@ hub.serve()
 
 @dataclass(slots=True)
 class Served:
-    """A hub in a process of its own; has what helpers need of a LocalHub."""
+    """A hub in a process of its own; has what is needed of a LocalHub here."""
 
     dir: Path
     process: subprocess.Popen[str]

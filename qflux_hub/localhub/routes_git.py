@@ -39,7 +39,7 @@ def tree(hub: Services, call: Call) -> Response:
     if folder is None:
         raise no_entry(path, commit.oid)
     if not folder.is_tree:
-        return answer([entry(hub, file) for file in hub.trees.describe([(path, folder)])])
+        return answer([entry(file) for file in hub.trees.describe([(path, folder)])])
     limit = EXPANDED_PAGE if expand else TREE_PAGE
     limit = min(limit, max(1, call.number("limit", limit)))
     walk = hub.trees.walk(folder.oid, path, recursive=recursive, after=after)
@@ -50,7 +50,7 @@ def tree(hub: Services, call: Call) -> Response:
     if len(page) > limit:
         query = {**call.query, "cursor": _cursor(commit, page[limit - 1][0])}
         headers["Link"] = f'<{call.origin}{call.raw_path}?{urlencode(query)}>; rel="next"'
-    return answer([entry(hub, file, changes.get(file.path)) for file in found], headers=headers)
+    return answer([entry(file, changes.get(file.path)) for file in found], headers=headers)
 
 
 def paths_info(hub: Services, call: Call) -> Response:
@@ -65,12 +65,11 @@ def paths_info(hub: Services, call: Call) -> Response:
     present = [(path, found) for path in wanted if path and (found := hub.trees.lookup(commit.tree, path))]
     files = hub.trees.describe(present)
     changes = hub.trees.last_changes(hub.store, repo, commit, [path for path, _ in present]) if expand else {}
-    return answer([entry(hub, file, changes.get(file.path)) for file in files])
+    return answer([entry(file, changes.get(file.path)) for file in files])
 
 
-def entry(hub: Services, file: Found, changed: Commit | None = None) -> dict[str, Any]:
+def entry(file: Found, changed: Commit | None = None) -> dict[str, Any]:
     """One entry of a listing."""
-    del hub
     item: dict[str, Any] = {"type": "directory" if file.is_folder else "file", "oid": file.oid, "size": file.size}
     if file.sha256:
         item["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": file.pointer_size}
