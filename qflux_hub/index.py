@@ -242,7 +242,7 @@ def read(data: bytes, name: str) -> Index:
         entries = tuple(_entries(file.read()))
         extra = tuple(json.loads(metadata["qflux_extra_columns"]))
         return Index(int(metadata["qflux_target_bytes"]), extra, shards, entries)
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise VerificationError(f"{name} is not a readable index: {error}.") from error
 
 
