@@ -99,6 +99,7 @@ class FolderTree:
         self.junk: list[str] = []
         self.links: dict[str, str] = {}
         self._opener = FolderOpener(os.fspath(self.root))
+        self._prefix = f"{self._opener.root}/"
         self._real_root = os.path.realpath(self.root)
         self._follow_links = follow_links
         self.files: dict[str, list[str]] = dict(self._walk())
@@ -127,7 +128,7 @@ class FolderTree:
         folders: list[_Waiting] = []
         junk: list[str] = []
         above = folder.above | {folder.real}
-        with os.scandir(f"{self._opener.root}/{folder.path}") as entries:
+        with os.scandir(self._prefix + folder.path) as entries:
             for entry in entries:
                 name = entry.name
                 if is_litter(name):
@@ -192,26 +193,26 @@ class FolderTree:
     def blob(self, path: str) -> Blob:
         """The file at ``path``, with its size and stamp as of now."""
         try:
-            stat = os.stat(f"{self._opener.root}/{path}")  # noqa: PTH116 - half the cost of Path.stat, once per image
+            stat = os.stat(self._prefix + path)  # noqa: PTH116 - half the cost of Path.stat, once per image
         except OSError as error:
             error.filename = path
             raise
         return Blob(path, stat.st_size, self._opener, Stamp(stat.st_mtime_ns, stat.st_ino))
 
     def read(self, path: str) -> bytes:
-        """All bytes of a small file; with three system calls, half of what a file object needs."""
+        """All bytes of a small file; without a file object, which would take twice the time."""
         try:
-            file = os.open(f"{self._opener.root}/{path}", os.O_RDONLY)
+            file = os.open(self._prefix + path, os.O_RDONLY)
+            try:
+                data = os.read(file, _PIECE)
+                while piece := os.read(file, _PIECE):
+                    data += piece
+                return data
+            finally:
+                os.close(file)
         except OSError as error:
             error.filename = path
             raise
-        try:
-            data = os.read(file, _PIECE)
-            while piece := os.read(file, _PIECE):
-                data += piece
-            return data
-        finally:
-            os.close(file)
 
 
 def _shown(path: str) -> str:

@@ -54,6 +54,15 @@ def test_a_blob_of_a_file_that_is_gone_is_not_found(tmp_path):
         tree.blob("a.png")
 
 
+def test_a_file_that_became_a_folder_is_an_error_with_its_name(tmp_path):
+    tree = FolderTree(lay(tmp_path, "sub/a.txt"))
+    (tmp_path / "sub/a.txt").unlink()
+    (tmp_path / "sub/a.txt").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        tree.read("sub/a.txt")
+    assert error.value.filename == "sub/a.txt"
+
+
 def test_the_litter_of_systems_is_not_listed(tmp_path):
     write(tmp_path / "train/._x.txt", b"\x00\x05\x16\x07\x00")
     lay(tmp_path, "train/x.txt", "train/.DS_Store", "train/Thumbs.db", ".git/config", "desktop.ini")
