@@ -17,15 +17,17 @@ import io
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from qflux_hub import codes
 from qflux_hub.cells import Reference, split_cells
 from qflux_hub.errors import UsageError
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
+    base_of,
     fold,
     is_image_name,
     is_split_name,
@@ -234,6 +236,28 @@ def references(tree: Tree, columns: Mapping[str, str]) -> Iterator[Reference]:
                         yield Reference(table, number, position, record.line, delimiter, cell, meant[0], exact)
 
 
+def unused(tree: Tree, columns: Mapping[str, str], used: Collection[str], found: Found) -> None:
+    """Find the images that no row names, one finding a folder. ``used``: those of the samples that were read."""
+    spare = {
+        folder: [name for name in names if is_image_name(name) and posixpath.join(folder, name) not in used]
+        for folder, names in tree.files.items()
+    }
+    if not any(spare.values()):
+        return
+    named = {reference.file for reference in references(tree, columns)}
+    bases = {_without_extension(file) for file in named}  # whose masks are not named, but found
+    for folder, names in spare.items():
+        left = []
+        for name in names:
+            path = posixpath.join(folder, name)
+            if path not in named and posixpath.join(folder, base_of(stem(name))) not in bases:
+                left.append(path)
+        if left:
+            others = {1: " is", 2: " and 1 more image are"}.get(len(left), f" and {len(left) - 1:,} more images are")
+            message = f"{left[0]}{others} named by no row."
+            found(codes.UNUSED_IMAGE(left[0], message, fix="add rows for them, or leave them: they stay here"))
+
+
 def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: Found) -> Sample | None:
     """The sample of a row, or None when it has to be left out; every reason is found."""
     key = (split, name)
@@ -251,6 +275,9 @@ def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: F
         lacks = ", ".join(f"control_{number}" for number in blank if number)
         message = f"{path}, line {row.line}: {name!r} has control_{last} but not {lacks}."
         found(codes.CONTROL_GAP(path, message, line=row.line, sample=key))
+    if is_image_name(row.prompt) and not any(map(str.isspace, row.prompt)):
+        message = f"{path}, line {row.line}: the prompt is {row.prompt!r}, which looks like a path."
+        found(codes.SHIFTED_CELLS(path, message, line=row.line, fix=_UNSHIFT, sample=key))
     controls = [files.find(cell, row, key) for _, cell in named]
     target = files.find(row.target, row, key) if row.target else None
     mask = files.find(row.mask, row, key) if row.mask else files.mask(controls[0], target, row, key)
@@ -267,6 +294,9 @@ def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: F
         extra=row.extra,
         origin=f"{path}:{row.line}",
     )
+
+
+_UNSHIFT = "compare the row with the header: a cell is missing or too many"
 
 
 def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list[_Row] | None:
@@ -383,14 +413,21 @@ def _columns(names: list[str], path: str, called: Mapping[str, str], found: Foun
             message = f"{path}: the column {name!r} would clash with the dataset's own."
             problems.append(codes.RESERVED_COLUMN(path, message, line=1, fix="rename it"))
         extra[name] = position
-    for problem in problems or _oddities(names, [number for number, _ in controls], path):
+    for problem in problems or _oddities(names, [number for number, _ in controls], extra, path):
         found(problem)
     unnamed = [position for position, name in enumerate(names) if not name]
     return None if problems else _Columns(len(names), roles, controls, extra, unnamed)
 
 
-def _oddities(names: Sequence[str], numbers: Sequence[int], path: str) -> Iterator[Finding]:
-    """What is odd about the numbers of the control columns; they are used as they are."""
+def _oddities(names: Sequence[str], numbers: Sequence[int], extra: Collection[str], path: str) -> Iterator[Finding]:
+    """What is odd about the columns; they are used as they are."""
+    extra = [name for name in extra if not _BADLY_NUMBERED.fullmatch(_normal(name))]
+    if extra:
+        message = f"{path} has columns that mean nothing to qflux: {', '.join(extra)}. They are carried along as text."
+        near = {name: get_close_matches(_normal(name), _MEANING, 1, 0.75) for name in extra}
+        like = next((f"{_MEANING[roles[0]]}={name}" for name, roles in near.items() if roles), "")
+        fix = f"--column {like}, if that is what it holds" if like else None
+        yield codes.UNKNOWN_COLUMN(path, message, line=1, fix=fix)
     for name in names:
         if _BADLY_NUMBERED.fullmatch(_normal(name)) and not _meaning(name):
             message = f"{path}: the column {name!r} is no control: they are numbered control_1, control_2, …"
@@ -477,6 +514,12 @@ class _Files:
             message = f"{place}: {path} {why} the dataset's folder."
             advice = "copy the file in, and write its path from there"
             self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix=advice, sample=key))
+            return None
+        if not candidates and path.count(" ") >= 2 and not is_image_name(path):
+            message = f"{place}: {path[:60]!r} stands where a path should, but reads like a prompt."
+            self.found(
+                codes.SHIFTED_CELLS(self.table, message, line=row.line, fix=_UNSHIFT, sample=key, severity="error")
+            )
             return None
         message, fix = self._why_missing(path, candidates)
         self.found(codes.MISSING_FILE(self.table, f"{place}: {message}", line=row.line, fix=fix, sample=key))
