@@ -8,7 +8,10 @@ documentation is complete. A code never changes its meaning. Errors stop an uplo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
 
+from qflux_hub.errors import UsageError
 from qflux_hub.report import Finding, Severity
 
 
@@ -34,6 +37,21 @@ class Code:
         """A finding of this kind. ``severity`` is given only where a rule makes this one milder or graver."""
         return Finding(self.name, severity or self.severity, where, message, line, fix, sample)
 
+    def to_dict(self) -> dict[str, str]:
+        """The page as ``--explain --json`` prints it."""
+        return {"code": self.name, "severity": self.severity, "title": self.title, "page": self.page}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeTable:
+    """All codes, in the order of this file."""
+
+    codes: tuple[Code, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as ``--list-codes --json`` prints it."""
+        return {"codes": [code.to_dict() for code in self.codes]}
+
 
 CODES: dict[str, Code] = {}
 
@@ -41,6 +59,22 @@ CODES: dict[str, Code] = {}
 def _code(name: str, severity: Severity, title: str, page: str) -> Code:
     CODES[name] = Code(name, severity, title, " ".join(page.split()))
     return CODES[name]
+
+
+def list_codes() -> CodeTable:
+    """Everything that can be found."""
+    return CodeTable(tuple(CODES.values()))
+
+
+def explain(name: str) -> Code:
+    """The code of that name. Raises UsageError, with the nearest ones, when there is none."""
+    wanted = name.strip().strip("[]").lower().replace("_", "-")
+    if wanted not in CODES:
+        words = [code for code in CODES if wanted and wanted in code]
+        near = list(dict.fromkeys([*get_close_matches(wanted, CODES, 3, 0.6), *words]))[:5]
+        hint = f"Did you mean {', '.join(near)}?" if near else "`qflux check --list-codes` lists them."
+        raise UsageError(f"There is no code {name!r}.", hint=hint)
+    return CODES[wanted]
 
 
 # --- what belongs to what ---------------------------------------------------------------------------------------

@@ -25,13 +25,19 @@ from qflux_hub.state import Memory, remember
 from qflux_hub.tree import FolderTree, Tree
 
 Source = str | os.PathLike[str]
+LOOKS = 1000
+"""Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
 MASKS = 1000
 """Masks of a split whose pixels are looked at without ``decode``, spread evenly: a mask takes 3 ms per megapixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """A split at a glance. ``controls``: how many samples have how many; ``formats``: how many images of each."""
+    """A split at a glance. ``controls``: how many samples have how many; ``formats``: how many images of each.
+
+    ``sizes``: (width, height) in pixels, as displayed, of the target or else the main control of the samples whose
+    images were looked at, and how many have it, the most frequent first.
+    """
 
     samples: int
     controls: Mapping[int, int]
@@ -39,6 +45,7 @@ class SplitSummary:
     targets: int
     formats: Mapping[str, int]
     bytes: int
+    sizes: Mapping[tuple[int, int], int]
 
 
 @dataclass(slots=True)
@@ -47,7 +54,7 @@ class Scan:
 
     ``left_out``: ids by split that were taken out again. ``facts`` and ``hashes`` (SHA-256): of
     the images that were looked at and read, by name.
-    ``failed``: a check found errors (or, when strict, warnings).
+    ``checked``: all that a check does was done. ``failed``: it found errors (or, when strict, warnings).
     """
 
     source: str
@@ -57,6 +64,7 @@ class Scan:
     left_out: dict[str, set[str]] = field(default_factory=dict)
     facts: dict[str, ImageFacts] = field(default_factory=dict)
     hashes: dict[str, bytes] = field(default_factory=dict)
+    checked: bool = False
     failed: bool = False
     seconds: float = 0.0
 
@@ -80,6 +88,8 @@ class Scan:
         """What a person wants to know of a split first."""
         samples = self.splits[split]
         media = [blob for sample in samples for _, blob in sample.media()]
+        looks = [self.facts.get((sample.target or sample.controls[0]).name) for sample in samples]
+        sizes = Counter((facts.width, facts.height) for facts in looks if facts and facts.width)
         return SplitSummary(
             samples=len(samples),
             controls=dict(sorted(Counter(len(sample.controls) for sample in samples).items())),
@@ -87,6 +97,7 @@ class Scan:
             targets=sum(sample.target is not None for sample in samples),
             formats=dict(Counter(split_extension(blob.name)[1].lstrip(".") for blob in media).most_common()),
             bytes=sum(blob.size for blob in media),
+            sizes=dict(sizes.most_common()),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,15 +126,17 @@ def _row(sample: Sample) -> dict[str, Any]:
 def scan_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[ReadKeywords]) -> Scan:
     """What is there: samples, controls, masks, targets and prompts as qflux pairs them.
 
-    Opens prompts and tables but no image, unless ``decode``. Options: ``options.ReadOptions``. Raises LayoutError when
-    nothing can be read as a dataset.
+    Opens prompts, tables and the headers of some images, to tell their sizes; with ``decode`` all of all images.
+    Options: ``options.ReadOptions``. Raises LayoutError when nothing can be read as a dataset.
     """
     chosen, progress = ReadOptions(**options), progress or Progress()
     started = time.perf_counter()
     scan = read_source(source, chosen, progress)
-    if chosen.decode:
-        with remember(source) as memory:
+    with remember(source) as memory:
+        if chosen.decode:
             look_at_images(scan, memory, progress, decode=True)
+        else:
+            _look_at_some(scan, memory)
     scan.seconds = time.perf_counter() - started
     return scan
 
@@ -139,13 +152,17 @@ def check_dataset(source: Source, *, progress: Progress | None = None, **options
         listing.require_kind(chosen.report)
     if chosen.near_duplicates:
         checks.require_likeness()
-    scan = read_source(source, chosen, progress)
+    tree = _open(source, chosen)
+    scan = read_tree(tree, chosen, progress)
+    if scan.layout == layouts.tables.NAME:
+        used = scan.blobs().keys()
+        layouts.tables.unused(tree, chosen.columns, used, scan.findings.append)
     judge_samples(scan, chosen)
     for split, samples in scan.splits.items():
         scan.findings += checks.check_split(split, samples)
     with remember(source) as memory:
         _read_images(scan, memory, progress, decode=chosen.decode, likeness=chosen.near_duplicates)
-    scan.failed = _fails(scan, strict=chosen.strict)
+    scan.checked, scan.failed = True, _fails(scan, strict=chosen.strict)
     if chosen.report is not None:
         listing.write(chosen.report, scan.source, scan.layout, scan.findings)
     scan.seconds = time.perf_counter() - started
@@ -154,11 +171,15 @@ def check_dataset(source: Source, *, progress: Progress | None = None, **options
 
 def read_source(source: Source, options: ReadOptions, progress: Progress) -> Scan:
     """All samples of a source, with what its layout found. Opens no image."""
+    return read_tree(_open(source, options), options, progress)
+
+
+def _open(source: Source, options: ReadOptions) -> FolderTree:
     tree = FolderTree(source, follow_links=options.follow_links)
     if journal.interrupted(tree.root):
         message = f"A repair of {tree.name} was interrupted, so some of its files are old and some are new."
         tree.findings.append(codes.INTERRUPTED_FIX(tree.name, message, fix="run `qflux fix --apply` again"))
-    return read_tree(tree, options, progress)
+    return tree
 
 
 def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:
@@ -208,6 +229,15 @@ def hash_images(scan: Scan, memory: Memory, progress: Progress, *, decoded: bool
     checks.read_images(blobs, wishes, scan.facts, scan.hashes, memory, progress, decoded=decoded)
     changed = {name for name, facts in scan.facts.items() if facts is not before[name]}
     scan.findings += _without_notes([*_judged_images(scan, changed), *_judged_copies(scan)])
+
+
+def _look_at_some(scan: Scan, memory: Memory) -> None:
+    """The headers of a split's targets, or else its main controls, to tell their sizes; of the many, some."""
+    for samples in scan.splits.values():
+        some = samples[:: -(-len(samples) // LOOKS) or 1]
+        blobs = {blob.name: blob for sample in some for blob in (sample.target or sample.controls[0],)}
+        wishes = dict.fromkeys(blobs, checks.Wish(hash=False))
+        checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, Progress())
 
 
 def _read_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool, likeness: bool) -> None:

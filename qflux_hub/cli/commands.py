@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import qflux_hub
+from qflux_hub import codes
 from qflux_hub.cli.console import Console
 from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
@@ -42,6 +43,7 @@ RepairedArgument = Annotated[
 LoraArgument = Annotated[
     str, typer.Argument(help="A .safetensors file, its folder, or user/name[@revision][/path].", show_default=False)
 ]
+CheckedArgument = Annotated[str | None, typer.Argument(help="Folder of the dataset.", show_default=False)]
 RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
 
 
@@ -77,11 +79,25 @@ def scan(console: Console, source: SourceArgument, **options: Any) -> object:
 
 
 @_command("check", FullCheckOptions)
-def check(console: Console, source: SourceArgument, **options: Any) -> object:
+def check(
+    console: Console,
+    source: CheckedArgument = None,
+    list_codes: Annotated[bool, typer.Option(help="List all kinds of findings, and end.")] = False,
+    explain: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Explain one kind of finding, and end.", show_default=False)
+    ] = None,
+    **options: Any,
+) -> object:
     """Find everything that is wrong with a dataset.
 
     Exits 1 when there are errors; with --strict, also when there are warnings.
     """
+    if explain is not None:
+        return codes.explain(explain)
+    if list_codes:
+        return codes.list_codes()
+    if source is None:
+        raise UsageError("Missing argument 'SOURCE'.", hint="`qflux check --help` lists what it takes.")
     return qflux_hub.check_dataset(source, progress=console.progress, **options)
 
 

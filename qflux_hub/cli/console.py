@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from qflux_hub.cli import words, words_lora  # noqa: F401 - its words are found by the type of a result
+from qflux_hub.cli import words, words_lora, words_scan  # noqa: F401 - its words are found by the type of a result
 from qflux_hub.errors import QfluxError
 from qflux_hub.report import Progress, Task
 

@@ -21,7 +21,6 @@ from qflux_hub.fix import FixReport
 from qflux_hub.fixes import Change
 from qflux_hub.preview import Preview
 from qflux_hub.report import SEVERITIES, DiffReport, Finding, UploadReport, tally
-from qflux_hub.source import Scan
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _AT_MOST = 20
@@ -75,41 +74,17 @@ def one_line(result: object) -> str:  # noqa: ARG001
 
 
 @tell.register
-def _(result: Scan, out: Rich, *, verbose: bool) -> None:
-    counts = result.counts()
-    size_of_all = f"{plural(counts['samples'], 'sample')}, {plural(counts['files'], 'image')}, {size(counts['bytes'])}"
-    out.print(Text.assemble((f"{result.source}: {size_of_all}", "bold"), f" ({result.layout} layout)"))
-    table = _table("split", ">samples", "controls each", ">masks", ">targets", "formats", ">size")
-    for name in result.splits:
-        split = result.summary(name)
-        table.add_row(
-            name,
-            f"{split.samples:,}",
-            _histogram(split.controls),
-            f"{split.masks:,}",
-            f"{split.targets:,}",
-            " ".join(f"{kind} {count:,}" for kind, count in split.formats.items()),
-            size(split.bytes),
-        )
-    _print_table(table, out)
-    out.print()
-    tell_findings(result.findings, out, verbose=verbose)
-    if not result.findings:
-        out.print(Text("Nothing to complain about.", style="green"))
-
-
-@tell.register
 def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
     if result.findings:
         tell_findings(result.findings, out, verbose=verbose)
         out.print()
     kind = "private" if result.private else "public"
     out.print(Text.assemble((result.repo_id, "bold"), f" ({kind}) at {result.revision}"))
-    table = _table("split", ">samples", ">added", ">changed", ">removed", ">unchanged")
+    rows = columns("split", ">samples", ">added", ">changed", ">removed", ">unchanged")
     for name, split in result.splits.items():
         counts = (split.samples, split.added, split.changed, split.removed, split.unchanged)
-        table.add_row(name, *(f"{count:,}" if count else "-" for count in counts))
-    _print_table(table, out)
+        rows.add_row(name, *(f"{count:,}" if count else "-" for count in counts))
+    print_table(rows, out)
     out.print()
     if verbose or result.dry_run:
         _tell_operations(result, out)
@@ -239,15 +214,8 @@ def _(result: FixReport) -> str:
     return result.undo or ""
 
 
-def _histogram(counts: Mapping[int, int]) -> str:
-    """``1 (6), 2 (2)``, or just ``1`` when all are alike."""
-    if len(counts) == 1:
-        return str(next(iter(counts)))
-    return ", ".join(f"{number} ({count:,})" for number, count in counts.items())
-
-
-def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool) -> None:
-    """All findings, gravest first; many of one kind are cut short."""
+def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool, counted: bool = True) -> None:
+    """All findings, gravest first; many of one kind are cut short. At the end, unless told otherwise, their number."""
     for severity in SEVERITIES:
         shown: Counter[str] = Counter()
         of_this = [finding for finding in findings if finding.severity == severity]
@@ -260,11 +228,15 @@ def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool) -> N
                 out.print(
                     Text(f"  … and {totals[finding.code] - _AT_MOST:,} more {finding.code} (--verbose lists all)")
                 )
-    if findings:
+    if findings and counted:
         out.print()
-        counts = tally(findings)
-        named = [plural(counts[f"{severity}s"], severity) for severity in SEVERITIES if counts[f"{severity}s"]]
-        out.print(Text(", ".join(named) + ".", style="bold"))
+        out.print(Text(f"{numbers(findings)}.", style="bold"))
+
+
+def numbers(findings: Sequence[Finding]) -> str:
+    """``2 errors, 1 note``."""
+    counts = tally(findings)
+    return ", ".join(plural(counts[f"{severity}s"], severity) for severity in SEVERITIES if counts[f"{severity}s"])
 
 
 def _tell_finding(finding: Finding, out: Rich) -> None:
@@ -282,15 +254,16 @@ def _tell_finding(finding: Finding, out: Rich) -> None:
         out.print(Text(f"{severity} {said}".replace("\n", " ")))  # one line a finding, for grep
 
 
-def _table(*headings: str) -> Table:
+def columns(*headings: str) -> Table:
     """A table whose headings begin with ``>`` where numbers stand right-aligned."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings:
-        table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
-    return table
+        rows.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
+    return rows
 
 
-def _print_table(table: Table, out: Rich) -> None:
-    if not out.is_terminal:  # for a pipe: no lines, no padding to the terminal's width
-        table.box = None
-    out.print(table)
+def print_table(rows: Table, out: Rich) -> None:
+    """Print it; for a pipe without lines, and without padding to the terminal's width."""
+    if not out.is_terminal:
+        rows.box = None
+    out.print(rows)
