@@ -6,11 +6,12 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format bench compat clean help
+.PHONY: demo test test-browser check format bench compat clean help
 
 help:
 	@echo "make demo     upload photos to an embedded Hub and load them back"
 	@echo "make test     run the tests"
+	@echo "make test-browser  run the gallery in a headless Chromium"
 	@echo "make check    format, lint, types, tests: what CI runs"
 	@echo "make format   rewrite the code in the house format"
 	@echo "make bench    compare with push_to_hub (QUICK=1 for small sizes)"
@@ -34,6 +35,9 @@ demo: .venv/base
 
 test: .venv/dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-browser: .venv/dev
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 check: .venv/dev
 	@$(BIN)/ruff format --check .

@@ -13,8 +13,10 @@
   function el(tag, attributes, ...children) {
     const made = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) {
-      if (value === undefined || value === null || value === false) continue;
-      if (name === "class") made.className = value;
+      if (value === undefined || value === null) continue;
+      if (name.startsWith("aria-")) made.setAttribute(name, String(value));
+      else if (value === false) continue;
+      else if (name === "class") made.className = value;
       else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
       else if (name.startsWith("--")) made.style.setProperty(name, value);
       else made.setAttribute(name, value === true ? "" : value);
@@ -77,6 +79,12 @@
     return lines[number % BLOCK];
   }
 
+  function problem(number) { // why a picture is not there, as far as that is known
+    const known = pictures[number];
+    if (!served && !known.problem && line(number)[0] === "!") known.problem = JSON.parse(`"${line(number).slice(1)}"`);
+    return known.problem;
+  }
+
   function broken(number, why) {
     const name = pictures[number].name;
     return el("div", { class: "broken", role: "img", "aria-label": `${name}: ${why}`, title: `${name}\n${why}` }, el("b", {}, "✕"), el("span", {}, why));
@@ -84,12 +92,10 @@
 
   function picture(number, alt, className, large) {
     const known = pictures[number];
-    if (known.problem) return broken(number, known.problem);
+    if (problem(number)) return broken(number, known.problem);
     const image = el("img", { alt, class: className, decoding: "async", draggable: "false" });
     if (!served) {
-      const text = line(number);
-      if (text[0] === "!") return broken(number, (known.problem = JSON.parse(`"${text.slice(1)}"`)));
-      image.src = `data:image/webp;base64,${text}`;
+      image.src = `data:image/webp;base64,${line(number)}`;
       return image;
     }
     const source = `picture/${number}/${large ? "large" : "small"}`;
@@ -156,6 +162,8 @@
     }
     return [...parts, text.slice(at)];
   }
+
+  const path = (name) => name.split(/(?<=\/)/).flatMap((part, i) => [...(i ? [el("wbr")] : []), ...marked(part)]);
 
   const findingItem = (found) =>
     el("li", { "data-severity": found.severity, title: data.codes[found.code] },
@@ -355,7 +363,7 @@
     const whole = data.findings.map(finding).sort((a, b) => GRAVITY[b.severity] - GRAVITY[a.severity]);
     if (whole.length) {
       $("whole").hidden = false;
-      $("whole").open = whole.length <= 5;
+      $("whole").open = whole.length <= 5 && whole[0].severity !== "note";
       $("whole").querySelector("summary").textContent = `${plural(whole.length, "finding")} about the dataset`;
       $("whole").querySelector("ul").append(...whole.slice(0, 500).map(findingItem));
       if (whole.length > 500) $("whole").querySelector("ul").append(el("li", {}, `… and ${plural(whole.length - 500, "more")[0]} more`));
@@ -381,7 +389,7 @@
       ["mask", sample.mask], ["target", sample.target],
     ].filter(([, number]) => number !== null);
     $("detail-files").replaceChildren(...files.map(([role, number]) =>
-      el("tr", {}, el("td", {}, role), el("td", {}, el("code", {}, marked(pictures[number].name)), el("span", {}, [size(number), bytes(pictures[number].bytes)].filter(Boolean).join(" · "))))));
+      el("tr", {}, el("td", {}, role), el("td", {}, el("code", {}, path(pictures[number].name)), el("span", {}, [size(number), bytes(pictures[number].bytes)].filter(Boolean).join(" · "))))));
     $("detail-extra").replaceChildren(...Object.entries(sample.extra).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, marked(value)))));
     $("strip").replaceChildren(...files.filter(([role]) => role !== "mask").map(([role, number], i) =>
       el("button", { "aria-pressed": role === "target" ? null : i === before, disabled: role === "target", title: role === "target" ? null : "Compare this one with the target", onclick: () => { before = i; show(); } },
@@ -394,7 +402,7 @@
   function drawStage(sample) {
     const left = sample.controls[before], right = sample.target;
     const pair = left !== undefined && right !== null;
-    const shown = [left, right].map((number) => (number ?? null) !== null && picture(number, "", "", true).className !== "broken");
+    const shown = [left, right].map((number) => number !== undefined && number !== null && !problem(number));
     const kind = !pair ? "single" : shown.every(Boolean) ? mode : "side"; // a comparison needs two pictures
     const hasMask = sample.mask !== null && before === 0;
     const base = pictures[right ?? left];

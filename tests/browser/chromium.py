@@ -137,7 +137,7 @@ class Browser:
     def wait(self, expression: str, seconds: float = SECONDS) -> None:
         """Until the expression holds."""
         deadline = time.monotonic() + seconds
-        while not self.evaluate(expression):
+        while not self.evaluate(f"Boolean({expression})"):
             if time.monotonic() > deadline:
                 raise AssertionError(f"never true: {expression}")
             time.sleep(0.02)
