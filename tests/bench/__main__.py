@@ -1,6 +1,6 @@
 """Benchmarks: each prints a table of costs and ratios, measured within one run.
 
-    python -m tests.bench                     # all, about ten minutes, 3 GB of disk
+    python -m tests.bench                     # all, about fifteen minutes, 3 GB of disk
     python -m tests.bench upload again        # only these
     python -m tests.bench --quick             # small sizes, to see that they run
     python -m tests.bench --markdown          # tables to paste into a page
@@ -22,15 +22,21 @@ from pathlib import Path
 
 from tests.bench.scans import scan, start
 from tests.bench.tables import Result, Setup, lines
-from tests.bench.uploads import again, upload
+from tests.bench.uploads import again, slow, upload
 
-BENCHMARKS: dict[str, Callable[[Setup], Result]] = {"start": start, "scan": scan, "upload": upload, "again": again}
+BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
+    "start": start,
+    "scan": scan,
+    "upload": upload,
+    "again": again,
+    "slow": slow,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of qflux.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round, no goals")
     parser.add_argument("--rounds", type=int, help="how often each upload is measured (3)")
     parser.add_argument("--markdown", action="store_true", help="tables to paste into a page")
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "qflux-bench", metavar="DIR",
@@ -46,7 +52,8 @@ def main() -> None:
     print(machine())
     try:
         for name in args.names or BENCHMARKS:
-            print("\n".join(lines(BENCHMARKS[name](setup), markdown=args.markdown)), flush=True)
+            result = BENCHMARKS[name](setup)
+            print("\n".join(lines(result, markdown=args.markdown, goals=not (args.markdown or args.quick))), flush=True)
     finally:
         shutil.rmtree(scratch)
 

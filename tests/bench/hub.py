@@ -32,16 +32,11 @@ class Traffic:
 
 
 class ServedHub:
-    """A running hub, as a client's environment sees it."""
+    """A running hub."""
 
     def __init__(self, url: str, token: str, log: Path) -> None:
         self.url, self.token = url, token
         self._log, self._seen = log, 0
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What points a client at this hub."""
-        return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token}
 
     def traffic(self) -> Traffic:
         """What arrived since this was asked last."""

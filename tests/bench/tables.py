@@ -42,13 +42,13 @@ class Result:
     goals: Sequence[Goal]
 
 
-def lines(result: Result, *, markdown: bool) -> Iterator[str]:
-    """The result as text; goals are left out of Markdown, which is made to be pasted."""
+def lines(result: Result, *, markdown: bool, goals: bool) -> Iterator[str]:
+    """The result as text, for a terminal or to be pasted into a page."""
     for table in result.tables:
         yield from (f"**{table.title}**", "") if markdown else ("", table.title)
         yield from _markdown(table) if markdown else _aligned(table)
         yield ""
-    if not markdown:
+    if goals:
         yield from (f"{'met   ' if goal.met else 'MISSED'} {goal.text}" for goal in result.goals)
 
 

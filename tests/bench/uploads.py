@@ -1,4 +1,5 @@
-"""``upload``: the first upload of a dataset, qflux beside ``datasets``' ``push_to_hub``; ``again``: the same once more.
+"""``upload``: the first upload of a dataset, qflux beside ``datasets``' ``push_to_hub``; ``again``: the same once more,
+when nothing changed; ``slow``: a first upload over a network that is slower than packing.
 
 Every run is a new process. A first upload also has a new hub, which runs in a process of its own on the same machine,
 and empty caches. Rounds are interleaved and begin with another client each time. Samples are about 1 MB.
@@ -8,15 +9,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from tests.bench.data import photos
 from tests.bench.hub import Traffic, served
+from tests.bench.link import slow_link
 from tests.bench.measure import Cost, Costs, cost, environment, python
 from tests.bench.tables import Goal, Result, Setup, Table, megabytes, seconds, times
 
 REPO = "me/photos"
+SLOW = 50_000_000
+"""Bytes per second of the slow network: a gigabit line, half of it used by others."""
+MB = 1_000_000
 
 
 def qflux(folder: Path) -> list[str]:
@@ -62,14 +67,29 @@ def again(setup: Setup) -> Result:
     return Result([table], goals)
 
 
-def _first(dataset: Path, setup: Setup) -> Runs:
+def slow(setup: Setup) -> Result:
+    """First upload of 1,000 samples at 50 MB/s. Goal: memory stays bounded while content waits for the network."""
+    count = 60 if setup.quick else 1_000
+    runs = _first(photos(setup, count), setup, rate=SLOW)
+    (ours, _), (theirs, _) = runs["qflux"], runs["push_to_hub"]
+    table = _table(f"First upload at {SLOW // MB} MB/s")
+    table.rows += _rows(count, runs)
+    goals = [
+        Goal(f"{count} samples: at least as fast", ours.wall <= theirs.wall),
+        Goal(f"{count} samples: under 900 MB", ours.peak < 900 * MB),
+    ]
+    return Result([table], goals)
+
+
+def _first(dataset: Path, setup: Setup, rate: float | None = None) -> Runs:
     costs: dict[str, list[Cost]] = {name: [] for name in CLIENTS}
     traffic = {}
     for number in range(setup.rounds):
         for name in _turns(number):
             home = setup.scratch / name
-            with served(home / "served") as hub:
-                costs[name].append(cost(CLIENTS[name](dataset), environment(home, **hub.variables)))
+            with served(home / "served") as hub, slow_link(hub.url, rate) if rate else nullcontext(hub.url) as url:
+                env = environment(home, HF_ENDPOINT=url, HF_TOKEN=hub.token)
+                costs[name].append(cost(CLIENTS[name](dataset), env))
                 traffic[name] = hub.traffic()
             shutil.rmtree(home)
     return {name: (Costs(tuple(costs[name])), traffic[name]) for name in CLIENTS}
@@ -82,7 +102,7 @@ def _second(dataset: Path, setup: Setup) -> Runs:
         running = {name: hubs.enter_context(served(setup.scratch / name / "served")) for name in CLIENTS}
         for number in range(-1, setup.rounds):  # the one before the first is the upload that is repeated
             for name in _turns(number):
-                env = environment(setup.scratch / name, **running[name].variables)
+                env = environment(setup.scratch / name, HF_ENDPOINT=running[name].url, HF_TOKEN=running[name].token)
                 spent, traffic[name] = cost(CLIENTS[name](dataset), env), running[name].traffic()
                 if number >= 0:
                     costs[name].append(spent)
