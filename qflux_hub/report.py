@@ -7,7 +7,7 @@ caller passes in; the default one is silent. ``to_dict`` of a report is what ``-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -184,6 +184,57 @@ class DiffReport:
                 for name, split in self.splits.items()
             },
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is not what it should be."""
+
+    what: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FsckReport:
+    """What checking a hub directory found.
+
+    ``checked`` counts by kind; ``leftover`` files belong to nothing and go with ``gc``.
+    """
+
+    damages: tuple[Damage, ...]
+    checked: dict[str, int]
+    bytes_read: int
+    leftover_files: int
+    leftover_bytes: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damages
+
+    @property
+    def exit_code(self) -> int:
+        """What a command ends with: as after a failed verification, when there is damage."""
+        return 0 if self.is_sound else 7
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as ``--json`` prints it."""
+        return asdict(self) | {"sound": self.is_sound}
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What collecting garbage in a hub directory removed; ``bytes`` were freed on disk."""
+
+    commits: int
+    objects: int
+    xorbs: int
+    files: int
+    bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as ``--json`` prints it."""
+        return asdict(self)
 
 
 class Task:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "qflux_hub"
 SIDE = "localhub"
-SIDE_IMPORTS = {"errors"}
+SIDE_IMPORTS = {"errors", "report"}
 SIDE_THIRD = {"starlette", "uvicorn", "blake3", "lz4", "yaml", "platformdirs"}
 
 

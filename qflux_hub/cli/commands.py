@@ -21,6 +21,8 @@ from qflux_hub.options import (
     FixOptions,
     FullCheckOptions,
     InspectOptions,
+    LoraDownloadOptions,
+    LoraUploadOptions,
     PreviewOptions,
     ReadOptions,
     RepairOptions,
@@ -39,6 +41,9 @@ app = typer.Typer(
 SourceArgument = Annotated[str, typer.Argument(help="Folder of the dataset.", show_default=False)]
 RepairedArgument = Annotated[
     str | None, typer.Argument(help="Folder of the dataset; none with --undo.", show_default=False)
+]
+WeightsArgument = Annotated[
+    list[str], typer.Argument(help="A .safetensors file, its folder, or several.", show_default=False)
 ]
 LoraArgument = Annotated[
     str, typer.Argument(help="A .safetensors file, its folder, or user/name[@revision][/path].", show_default=False)
@@ -136,6 +141,18 @@ def diff(console: Console, source: SourceArgument, repo_id: RepoArgument, **opti
     return qflux_hub.diff_dataset(source, repo_id, progress=console.progress, **options)
 
 
+@_command("upload-lora", LoraUploadOptions)
+def upload_lora(console: Console, src: WeightsArgument, repo_id: RepoArgument, **options: Any) -> object:
+    """Check LoRA weights and upload what the Hub does not have, in one commit."""
+    return qflux_hub.upload_lora(src, repo_id, progress=console.progress, **options)
+
+
+@_command("download-lora", LoraDownloadOptions)
+def download_lora(console: Console, repo_id: RepoArgument, **options: Any) -> object:
+    """Download LoRA weights, verified; the last line is their path."""
+    return qflux_hub.download_lora(repo_id, progress=console.progress, **options)
+
+
 @_command("inspect-lora", InspectOptions)
 def inspect_lora(console: Console, file_or_repo: LoraArgument, **options: Any) -> object:
     """Show what a LoRA file is, and what is wrong with it."""
@@ -157,13 +174,21 @@ def hub(
         list[str] | None,
         typer.Option(metavar="NAME[:write|read]", help="Add an account and print its token (repeatable)."),
     ] = None,
-) -> None:
-    """Serve the embedded Hub on loopback, until Ctrl-C."""
+    fsck: Annotated[bool, typer.Option("--fsck", help="Check everything that is stored, and end.")] = False,
+    gc: Annotated[bool, typer.Option("--gc", help="Remove what nothing refers to any more, and end.")] = False,
+) -> object:
+    """Serve the embedded Hub on loopback, until Ctrl-C.
+
+    With --fsck or --gc it looks after its directory instead; --fsck exits 7 when something is damaged.
+    """
+    if fsck or gc:
+        return (qflux_hub.LocalHub(dir).fsck if fsck else qflux_hub.LocalHub(dir).gc)()
     log = (lambda line: console.note(str(line))) if console.verbose else None
     with qflux_hub.LocalHub(dir, port=port, log=log) as served:
         tokens = {name: served.add_user(name, role) for name, role in map(_account, user or [])}
         console.announce({"HF_ENDPOINT": served.url, "HF_TOKEN": served.token}, served.user, tokens)
         served.serve()
+    return None
 
 
 def _account(text: str) -> tuple[str, Literal["read", "write"]]:

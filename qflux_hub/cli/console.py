@@ -76,7 +76,7 @@ class Console:
                 self.out.print(line, soft_wrap=True, markup=False, highlight=False)
         else:
             words.tell(result, self.out, verbose=self.verbose)
-        return 1 if getattr(result, "failed", False) else 0
+        return 1 if getattr(result, "failed", False) else int(getattr(result, "exit_code", 0))
 
     def announce(self, variables: dict[str, str], user: str, tokens: dict[str, str]) -> None:
         """Lines to paste into a shell, or the same as JSON: how to reach a Hub that serves from now on."""

@@ -20,7 +20,15 @@ from qflux_hub.codes import CODES
 from qflux_hub.fix import FixReport
 from qflux_hub.fixes import Change
 from qflux_hub.preview import Preview
-from qflux_hub.report import SEVERITIES, DiffReport, Finding, UploadReport, tally
+from qflux_hub.report import (
+    SEVERITIES,
+    DiffReport,
+    Finding,
+    FsckReport,
+    GcReport,
+    UploadReport,
+    tally,
+)
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _AT_MOST = 20
@@ -160,6 +168,26 @@ def _value(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_value, value)) or "none"
     return "none" if value is None else str(value).replace("\n", "\u21b5")
+
+
+@tell.register
+def _(result: FsckReport, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - the signature of all of them
+    for damage in result.damages:
+        out.print(Text.assemble(("damaged ", "bold red"), f"{damage.what}: {damage.message}"))
+    counted = ", ".join(plural(count, kind) for kind, count in result.checked.items() if count)
+    out.print(Text(f"Checked {counted or 'nothing'}; {size(result.bytes_read)} read."))
+    if result.leftover_files:
+        files = plural(result.leftover_files, "file")
+        out.print(Text(f"{files} of dead uploads, {size(result.leftover_bytes)}: --gc removes them."))
+    if result.is_sound:
+        out.print(Text("All is sound.", style="green"))
+
+
+@tell.register
+def _(result: GcReport, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001
+    removed = ((result.commits, "commit"), (result.xorbs, "xorb"), (result.objects, "object"), (result.files, "file"))
+    counted = ", ".join(plural(count, kind) for count, kind in removed if count)
+    out.print(Text(f"Removed {counted or 'nothing'}; {size(result.bytes)} freed."))
 
 
 @one_line.register

@@ -13,6 +13,8 @@ from rich.text import Text
 from qflux_hub.cli.words import one_line, plural, size, tell, tell_findings
 from qflux_hub.lora.compare import Comparison, Module
 from qflux_hub.lora.describe import Lora
+from qflux_hub.lora.download import LocalPath
+from qflux_hub.lora.sync import LoraUpload
 
 _MODULES = 12
 """Kinds of modules, or modules that differ, that are shown before the rest is counted."""
@@ -156,6 +158,65 @@ def _print_facts(facts: Iterator[tuple[str, str]], out: Rich) -> None:
     for name, value in facts:
         table.add_row(name, Text(value))
     out.print(table)
+
+
+@tell.register
+def _(result: LoraUpload, out: Rich, *, verbose: bool) -> None:
+    if result.findings:
+        tell_findings(result.findings, out, verbose=verbose)
+        out.print()
+    kind = "private" if result.private else "public"
+    out.print(Text.assemble((result.repo_id, "bold"), f" ({kind}) at {result.revision}"))
+    if result.lora is not None:
+        out.print(Text(_summary(result.lora)))
+    if verbose or result.dry_run or result.changed:
+        for file in result.files:
+            out.print(Text(f"{file.action:<7} {size(file.size):>8}  {file.path}  ({file.reason})"))
+    if verbose and result.lane:
+        out.print(Text(f"Sent by {result.lane}."))
+    if not any(file.action != "same" for file in result.files):
+        out.print(Text("Nothing to do: the Hub has all of it.", style="green"))
+    elif result.dry_run:
+        out.print(Text("Dry run: nothing was sent."))
+    else:
+        out.print(Text.assemble(("Done: ", "green"), f"{size(result.sent)} new to the Hub, in {result.seconds:.1f} s."))
+        out.print(Text(result.pull_request or result.commit_url or result.url), soft_wrap=True)
+
+
+def _summary(lora: Lora) -> str:
+    alpha = "not stored" if lora.alpha is None else f"{lora.alpha:g}"
+    return f"{lora.format}, rank {lora.rank}, alpha {alpha}, {lora.dtype}, {lora.family.name or 'unknown base'}"
+
+
+@tell.register
+def _(result: LocalPath, out: Rich, *, verbose: bool) -> None:
+    report = result.report
+    if report.findings:
+        tell_findings(report.findings, out, verbose=verbose)
+        out.print()
+    out.print(Text.assemble((f"{report.repo_id}/{report.filename}", "bold"), f" at {report.commit[:8]}"))
+    out.print(Text(f"{_summary(report.lora)}, {size(report.size)}"))
+    how = "from the cache" if report.from_cache else f"{size(report.received)} received in {report.seconds:.1f} s"
+    way = f" by {report.lane}" if verbose and report.lane else ""
+    checked = (
+        "SHA-256 verified" if report.verified and report.sha256 else "verified" if report.verified else "not verified"
+    )
+    out.print(Text.assemble((f"{checked}, ", "green"), f"{how}{way}."))
+    out.print(Text(result), soft_wrap=True)
+
+
+@one_line.register
+def _(result: LoraUpload) -> str:
+    return (
+        result.pull_request
+        or result.commit_url
+        or (f"{result.url}/commit/{result.commit}" if result.commit else result.url)
+    )
+
+
+@one_line.register
+def _(result: LocalPath) -> str:
+    return str(result)
 
 
 @one_line.register

@@ -22,13 +22,14 @@ from types import TracebackType
 from qflux_hub.errors import RefusedError, UsageError
 from qflux_hub.localhub.accounts import Role
 from qflux_hub.localhub.app import App, RequestLog
-from qflux_hub.localhub.collect import GcReport, gc
+from qflux_hub.localhub.collect import gc
 from qflux_hub.localhub.files import write_whole
-from qflux_hub.localhub.fsck import Damage, FsckReport, fsck
+from qflux_hub.localhub.fsck import fsck
 from qflux_hub.localhub.server import Server, bind
 from qflux_hub.localhub.services import Services, default_dir
+from qflux_hub.report import FsckReport, GcReport
 
-__all__ = ["Damage", "FsckReport", "GcReport", "LocalHub", "RequestLog", "default_dir", "fsck", "gc"]
+__all__ = ["LocalHub", "RequestLog", "default_dir", "fsck", "gc"]
 
 USER = "me"
 WORKERS = 8
@@ -99,6 +100,14 @@ class LocalHub:
         The same call gives the same token again; a user may have a read and a write token. ``token`` sets it.
         """
         return self._running().accounts.add_user(name, role, orgs=orgs, token=token)
+
+    def fsck(self) -> FsckReport:
+        """Check everything in the directory against the hashes that name it; it need not be served meanwhile."""
+        return fsck(self.dir)
+
+    def gc(self) -> GcReport:
+        """Remove what nothing refers to and what dead uploads left, if it is older than a day."""
+        return gc(self.dir)
 
     def start(self) -> None:
         """Open the directory and serve it. Nothing happens when it is served already."""

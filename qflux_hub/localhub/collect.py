@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from qflux_hub.errors import VerificationError
@@ -16,20 +15,10 @@ from qflux_hub.localhub.fsck import leftovers, size_of
 from qflux_hub.localhub.problems import DamagedError
 from qflux_hub.localhub.services import Services, begin_xet_era, open_existing
 from qflux_hub.localhub.store import Repo
+from qflux_hub.report import GcReport
 
 KEEP_SECONDS = 24 * 3600.0
 """What was uploaded within this time stays, because its commit may be on the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class GcReport:
-    """What was removed."""
-
-    commits: int
-    objects: int
-    xorbs: int
-    files: int
-    bytes: int
 
 
 def gc(directory: str | Path | None = None, *, keep_seconds: float = KEEP_SECONDS) -> GcReport:

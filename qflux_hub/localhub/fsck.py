@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from qflux_hub.localhub import shard, xethash
@@ -13,33 +12,10 @@ from qflux_hub.localhub.gitobjects import object_id, pack_commit, pointer, unpac
 from qflux_hub.localhub.problems import DamagedError
 from qflux_hub.localhub.services import Services, open_existing
 from qflux_hub.localhub.xorb import ChunkTable, XorbCheck, XorbError
+from qflux_hub.report import Damage, FsckReport
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being checked, how many are done, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One thing that is not what it should be."""
-
-    what: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class FsckReport:
-    """What was found. ``checked`` counts by kind; ``leftover`` files belong to nothing and go with ``gc``."""
-
-    damages: tuple[Damage, ...]
-    checked: dict[str, int]
-    bytes_read: int
-    leftover_files: int
-    leftover_bytes: int
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is damaged."""
-        return not self.damages
 
 
 def fsck(directory: str | Path | None = None, progress: Progress | None = None) -> FsckReport:
