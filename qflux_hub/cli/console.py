@@ -127,7 +127,7 @@ class Console:
 
     def interrupted(self, code: int) -> int:
         """Say that the user stopped it; returns ``code``."""
-        message = "Interrupted; nothing was published. The same command goes on where it stopped."
+        message = "Interrupted. The same command goes on where it stopped."
         if self.json:
             self._print_json({"error": {"code": code, "type": "Interrupted", "message": message, "hint": ""}})
         else:
