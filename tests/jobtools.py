@@ -28,6 +28,7 @@ from huggingface_hub.utils import get_session
 from qflux_hub import load_editing_dataset
 from qflux_hub.hub import Add, Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
+from tests.builders import lay_split
 
 Row = dict[str, Any]
 
@@ -110,6 +111,18 @@ def forget(log: list[RequestLog]) -> None:
             return
 
 
+def lay_endless(root: Path) -> Path:
+    """A sample whose control has a header like any other and would take minutes to read: 64 GB of nothing.
+
+    Returns the file.
+    """
+    path = lay_split(root, "train", ["a"], ".jpg") / "train/control_images/a.jpg"
+    with path.open("r+b") as file:
+        file.seek(64_000_000_000 - 2)
+        file.write(b"\xff\xd9")
+    return path
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Relative path -> content of every file of a folder."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
@@ -130,6 +143,17 @@ def start(*arguments: str, env: Mapping[str, str], **options: Any) -> subprocess
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "qflux_hub", *arguments]
     return subprocess.Popen(command, env=dict(env), **({"stdout": pipe, "stderr": pipe, "text": True} | options))
+
+
+def wait_until_open(process: subprocess.Popen[str], path: Path) -> None:
+    """Wait until a process has a file open."""
+    folder = Path(f"/proc/{process.pid}/fd")
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            if any(link.readlink() == path for link in folder.iterdir()):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"it ended before it opened {path}")
 
 
 def qflux(*arguments: str, env: Mapping[str, str], **options: Any) -> subprocess.CompletedProcess[str]:

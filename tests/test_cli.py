@@ -30,7 +30,19 @@ from qflux_hub import LocalHub, options
 from qflux_hub.cli import run
 from qflux_hub.cli.commands import app
 from tests.builders import lay, lay_split, picture, write
-from tests.jobtools import Answer, api, commits, environment, is_commit, network, put, qflux, start
+from tests.jobtools import (
+    Answer,
+    api,
+    commits,
+    environment,
+    is_commit,
+    lay_endless,
+    network,
+    put,
+    qflux,
+    start,
+    wait_until_open,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,31 +350,53 @@ def _screen(written: str) -> str:
 
 PHOTOS = """\
 photo_edits: 12 samples, 35 images, 380 kB (directory layout)
-split   samples   controls each     masks   targets   formats               size
-────────────────────────────────────────────────────────────────────────────────
-train         9   1 (6), 2 (2), 3       6         9   jpg 13 png 8        301 kB
-                  (1)                                 webp 7
-test          3   1 (2), 2 (1)          2         1   png 3 webp 2 jpg   79.4 kB
-                                                      2
 
-Nothing to complain about.
+split   samples   controls each         masks   targets      size
+─────────────────────────────────────────────────────────────────
+train         9   1 (6), 2 (2), 3 (1)       6         9    301 kB
+test          3   1 (2), 2 (1)              2         1   79.4 kB
+
+train  formats  jpg 13, png 8, webp 7
+       sizes    320×320 3, 320×240 3, 320×213 1, 320×229 1, 280×320 1
+       aspects  1:1 3, 4:3 3, 3:2 1, 1.40:1 1, 1:1.14 1
+test   formats  png 3, webp 2, jpg 2
+       sizes    320×229 1, 224×224 1, 320×320 1
+       aspects  1:1 2, 1.40:1 1
+
+Everything pairs up. `qflux check` looks into the files.
 """
 
 PHOTOS_PIPED = """\
 photo_edits: 12 samples, 35 images, 380 kB (directory layout)
-split  samples  controls each        masks  targets  formats                 size
-train        9  1 (6), 2 (2), 3 (1)      6        9  jpg 13 png 8 webp 7   301 kB
-test         3  1 (2), 2 (1)             2        1  png 3 webp 2 jpg 2   79.4 kB
 
-Nothing to complain about.
+split  samples  controls each        masks  targets     size
+train        9  1 (6), 2 (2), 3 (1)      6        9   301 kB
+test         3  1 (2), 2 (1)             2        1  79.4 kB
+
+train  formats  jpg 13, png 8, webp 7
+       sizes    320×320 3, 320×240 3, 320×213 1, 320×229 1, 280×320 1
+       aspects  1:1 3, 4:3 3, 3:2 1, 1.40:1 1, 1:1.14 1
+test   formats  png 3, webp 2, jpg 2
+       sizes    320×229 1, 224×224 1, 320×320 1
+       aspects  1:1 2, 1.40:1 1
+
+Everything pairs up. `qflux check` looks into the files.
 """
 
 BAD = """\
 bad: 3 samples, 6 images, 968 B (directory layout)
-split   samples   controls each   masks   targets   formats    size
-───────────────────────────────────────────────────────────────────
-train         2   1                   0         2   png 4     246 B
-test          1   1                   0         1   png 2     722 B
+
+split   samples   controls each   masks   targets    size
+─────────────────────────────────────────────────────────
+train         2   1                   0         2   246 B
+test          1   1                   0         1   722 B
+
+train  formats  png 4
+       sizes    4×3 2
+       aspects  4:3 2
+test   formats  png 2
+       sizes    4×3 1
+       aspects  4:3 1
 
 error   train/training_images/b.txt: the prompt is empty. [empty-prompt]
         → write the prompt, or allow it with --allow-empty-prompt
@@ -375,13 +409,23 @@ warning test/control_images/x.png is a JPEG file. [wrong-extension]
 note    train/training_images/notes.md is left aside. [unused-file]
 
 2 errors, 2 warnings, 1 note.
+`qflux fix SOURCE` shows what it can repair.
+`qflux check --explain CODE` says more about a kind of finding.
 """
 
 BAD_PIPED = """\
 bad: 3 samples, 6 images, 968 B (directory layout)
-split  samples  controls each  masks  targets  formats   size
-train        2  1                  0        2  png 4    246 B
-test         1  1                  0        1  png 2    722 B
+
+split  samples  controls each  masks  targets   size
+train        2  1                  0        2  246 B
+test         1  1                  0        1  722 B
+
+train  formats  png 4
+       sizes    4×3 2
+       aspects  4:3 2
+test   formats  png 2
+       sizes    4×3 1
+       aspects  4:3 1
 
 error   train/training_images/b.txt: the prompt is empty. [empty-prompt] → write the prompt, or allow it with \
 --allow-empty-prompt
@@ -392,6 +436,8 @@ warning test/control_images/x.png is a JPEG file. [wrong-extension] → rename i
 note    train/training_images/notes.md is left aside. [unused-file]
 
 2 errors, 2 warnings, 1 note.
+`qflux fix SOURCE` shows what it can repair.
+`qflux check --explain CODE` says more about a kind of finding.
 """
 
 
@@ -542,16 +588,12 @@ def test_text_that_a_stream_cannot_hold_is_escaped(tmp_path: Path) -> None:
 
 
 def test_interrupted_as_json(tmp_path: Path) -> None:
-    root = lay_split(tmp_path / "ds", "train", ["a"], ".jpg")
-    with (root / "train/control_images/a.jpg").open("r+b") as file:
-        file.seek(64_000_000_000 - 2)
-        file.write(b"\xff\xd9")
-    with start("check", str(root), "--json", env=environment(tmp_path)) as process:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1.5)
+    endless = lay_endless(tmp_path / "ds")
+    with start("check", str(tmp_path / "ds"), "--json", env=environment(tmp_path)) as process:
+        wait_until_open(process, endless)
         process.send_signal(signal.SIGINT)
         try:
-            out, err = process.communicate(timeout=3)
+            out, err = process.communicate(timeout=10)
         finally:
             process.kill()
     error = json.loads(out)["error"]
@@ -615,9 +657,7 @@ def test_two_commands_at_once_on_one_local_hub(photos: Path, tmp_path: Path) -> 
             out, err = process.communicate(timeout=60)
             assert (process.returncode, err) == (0, "")
             assert json.loads(out)["changed"] is True
-    for number in range(2):
-        ran = qflux(*arguments, f"me/ds{number}", env=env)
-        assert json.loads(ran.stdout)["changed"] is False
+    assert json.loads(qflux(*arguments, "me/ds1", env=env).stdout)["changed"] is False
 
 
 # --- what is imported -------------------------------------------------------------------------------------------

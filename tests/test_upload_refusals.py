@@ -30,7 +30,22 @@ from qflux_hub import (
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.report import Task
 from tests.builders import lay, lay_split, picture, write
-from tests.jobtools import api, commits, fetch, files, forget, prompts, push, put, put_raw, rows, shards, tree, writes
+from tests.jobtools import (
+    api,
+    commits,
+    fetch,
+    files,
+    forget,
+    lay_endless,
+    prompts,
+    push,
+    put,
+    put_raw,
+    rows,
+    shards,
+    tree,
+    writes,
+)
 
 Log = list[RequestLog]
 
@@ -374,16 +389,6 @@ def test_a_revision_that_cannot_be_created_is_not_found(
 # --- tokens -----------------------------------------------------------------------------------------------------
 
 
-def lay_unreadable(root: Path) -> Path:
-    """A dataset with an image whose header is fine and which would take for ever to hash: 64 GB of nothing."""
-    lay_split(root, "train", "ab", ".jpg")
-    with (root / "train/control_images/a.jpg").open("r+b") as file:
-        size = 64_000_000_000
-        file.seek(size - 2)
-        file.write(b"\xff\xd9")
-    return root
-
-
 @pytest.mark.parametrize(
     ("whose", "said"),
     [
@@ -398,10 +403,10 @@ def test_a_token_that_may_not_write_is_known_before_any_image_is_read(
 ) -> None:
     tokens = {"nobody's": None, "a wrong one": "hf_wrong"}
     tokens |= {"a reader's": hub.add_user("me", "read"), "someone else's": hub.add_user("else")}
-    root = lay_unreadable(tmp_path)
+    lay_endless(tmp_path)
     forget(hub_log)
     with pytest.raises(AuthError, match=said) as caught:
-        upload_dataset(root, repo, hub=hub.url, token=tokens[whose])
+        upload_dataset(tmp_path, repo, hub=hub.url, token=tokens[whose])
     assert caught.value.code == 3
     assert caught.value.hint
     assert writes(hub_log) == []
