@@ -20,6 +20,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.bench.hubs import hub
 from tests.bench.scans import scan, start
 from tests.bench.tables import Result, Setup, lines
 from tests.bench.uploads import again, slow, upload
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "scan": scan,
     "upload": upload,
     "again": again,
+    "hub": hub,
     "slow": slow,
 }
 

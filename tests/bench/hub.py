@@ -34,8 +34,8 @@ class Traffic:
 class ServedHub:
     """A running hub."""
 
-    def __init__(self, url: str, token: str, log: Path) -> None:
-        self.url, self.token = url, token
+    def __init__(self, url: str, token: str, log: Path, pid: int) -> None:
+        self.url, self.token, self.pid = url, token, pid
         self._log, self._seen = log, 0
 
     def traffic(self) -> Traffic:
@@ -60,7 +60,7 @@ def served(folder: Path) -> Iterator[ServedHub]:
     process = subprocess.Popen(command, cwd=ROOT, env=environment(folder / "home"), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield ServedHub(**json.loads(process.stdout.readline()), log=log)
+        yield ServedHub(**json.loads(process.stdout.readline()), log=log, pid=process.pid)
     finally:
         process.terminate()
         process.wait()

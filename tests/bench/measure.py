@@ -88,7 +88,7 @@ def cost(command: Sequence[str], env: Mapping[str, str]) -> Cost:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=errors)
         peak, ended = 0, 0
         while not ended:
-            peak = max(peak, sum(map(_high_water, _tree(process.pid))))
+            peak = max(peak, sum(map(high_water, _tree(process.pid))))
             time.sleep(SAMPLE_SECONDS)
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         wall = time.perf_counter() - began
@@ -108,8 +108,8 @@ def _tree(pid: int) -> Iterator[int]:
             yield from _tree(int(child))
 
 
-def _high_water(pid: int) -> int:
-    """Not ``ru_maxrss``, which a child inherits from whoever forked it."""
+def high_water(pid: int) -> int:
+    """The most memory that a living process had, in bytes. Not ``ru_maxrss``, which a child inherits from whoever forked it."""
     _, _, rest = _text(f"/proc/{pid}/status").partition("VmHWM:")
     return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
 
