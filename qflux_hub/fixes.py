@@ -135,9 +135,10 @@ def plan_repairs(seen: Evidence, only: Collection[str]) -> tuple[list[Repair], l
         for reference in named.get(path, ()):
             _say(reference, to, finding.code, cells, changes)
     if codes.CORRECTED_EXTENSION.name in only:
+        renamed = {repair.path for repair in repairs}
         tables = {finding.where: finding for finding in seen.findings if finding.code == codes.CORRECTED_EXTENSION.name}
         for reference in seen.references:
-            if reference.exact or reference.table not in tables or reference.file in renames:
+            if reference.exact or reference.table not in tables or reference.file in renamed:
                 continue
             try:
                 _touch(seen, reference.table, "edit")

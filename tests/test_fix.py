@@ -154,6 +154,14 @@ def test_a_cell_with_a_wrong_extension_of_a_file_with_a_wrong_extension(tmp_path
     assert (root / "c/a.jpg").read_bytes() == JPEG
 
 
+def test_a_cell_is_corrected_also_when_its_file_keeps_a_wrong_extension(tmp_path):
+    root = lay(tmp_path, "a.png", train_csv="control,image,prompt\na.png,A.png,One\n")
+    write(root / "A.jpg", PNG)
+    report = repaired(root)
+    assert [finding.code for finding in report.findings] == ["wrong-extension"]
+    assert (root / "train.csv").read_text() == "control,image,prompt\na.png,A.jpg,One\n"
+
+
 def test_columns_that_the_user_names_are_followed_too(tmp_path):
     root = lay(tmp_path, train_csv="in,caption\na.png,One\n")
     write(root / "a.png", JPEG)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ import pytest
 from qflux_hub import check_dataset, fix_dataset
 from qflux_hub.errors import DataError
 from tests.builders import lay, lay_split, picture, write
-from tests.fixtools import Runner, runner, snapshot
+from tests.fixtools import MEMORY, Runner, runner, snapshot
 
 C, T = "train/control_images", "train/training_images"
 
@@ -29,9 +28,8 @@ def processes() -> Iterator[Runner]:
 
 @pytest.fixture(scope="module")
 def memory() -> Iterator[Path]:
-    """A folder in memory where there is one: killing loses no page cache, and an fsync costs nothing there."""
-    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+    """A folder where these tests take place."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         yield Path(folder)
 
 
