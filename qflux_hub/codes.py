@@ -484,6 +484,13 @@ BROKEN_INDEX = _code(
     "The index on the Hub cannot be read.",
     """It is written anew from the source; until then no shard counts as unchanged.""",
 )
+UNINDEXED_DATA = _code(
+    "unindexed-data",
+    "warning",
+    "Data on the Hub of which the index does not tell.",
+    """Something else than qflux wrote it. Readers that go by the index, such as `qflux preview`, do not see it; loading
+    the dataset does.""",
+)
 DOT_IN_REPO_NAME = _code(
     "dot-in-repo-name",
     "warning",

@@ -43,7 +43,7 @@ from qflux_hub.preview.thumbnails import MASK_COLOUR, draw
 from qflux_hub.report import Progress, Task
 from qflux_hub.tree import FolderTree
 from tests.builders import lay, lay_split, picture, table, write
-from tests.jobtools import environment, qflux, start
+from tests.jobtools import api, environment, put, qflux, start
 
 NASTY = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too' <!-- \u2028"
 RED, GREEN, BLUE, WHITE = (200, 20, 20), (20, 180, 40), (30, 40, 210), (245, 245, 245)
@@ -166,7 +166,7 @@ def test_only_the_chosen_splits_are_shown(photos: Path, tmp_path: Path) -> None:
 def broken(tmp_path: Path) -> Path:
     """Four samples, three of them with something wrong, and a finding about the dataset."""
     root = lay_split(tmp_path / "broken", bases=["cut", "well", "mute", "sick"])
-    write(root / "train/training_images/cut.png", picture("cut.png", (64, 64))[:60])
+    write(root / "train/training_images/cut.png", picture("cut.png", (64, 48))[:60])
     write(root / "train/training_images/mute.txt", "  \n")
     (root / "train/training_images/sick.png").unlink()
     write(root / "train/training_images/sick.webp", damaged_webp())
@@ -175,8 +175,8 @@ def broken(tmp_path: Path) -> Path:
 
 
 def damaged_webp() -> bytes:
-    """Its header is that of a 64 x 64 picture; its pixels are noise that cannot be decoded."""
-    data = bytearray(picture("sick.webp", (64, 64), lossless=True))
+    """Its header is that of a 64 x 48 picture; its pixels are noise that cannot be decoded."""
+    data = bytearray(picture("sick.webp", (64, 48), lossless=True))
     data[25:] = bytes(0xFF - value for value in data[25:])
     return bytes(data)
 
@@ -341,27 +341,29 @@ def test_nothing_of_a_files_metadata_is_in_its_picture(tmp_path: Path) -> None:
         assert not any(word in data for word in (b"taken at home", b"profile", b"EXIF", b"ICCP", b"XMP"))
 
 
-def png_of(width: int, height: int, rows: int) -> bytes:
-    """A PNG of black pixels that says it has ``height`` rows and has ``rows``; made without an image in memory."""
+def png_of(side: int, rows: int, *, alpha: bool = False) -> bytes:
+    """A square PNG of black pixels of which only ``rows`` are there; made without an image in memory."""
     packer = zlib.compressobj(1)
-    row = bytes(1 + 3 * width)
+    row = bytes(1 + (4 if alpha else 3) * side)
     pixels = b"".join(packer.compress(row) for _ in range(rows)) + packer.flush()
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 6 if alpha else 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "bomb.png", png_of(30_000, 30_000, 1))
-    blob = FolderTree(tmp_path).blob("bomb.png")
-    assert draw(Picture(blob, False, None), 64).problem == "Too large to be shown: 900 megapixels."
+def test_decompression_bombs_and_what_would_take_more_than_a_gigabyte_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "bomb.png", png_of(30_000, 1))
+    write(tmp_path / "large.png", png_of(12_000, 1, alpha=True))
+    tree = FolderTree(tmp_path)
+    said = [draw(Picture(tree.blob(name), False, None), 64).problem for name in ("bomb.png", "large.png")]
+    assert said == ["An image has more pixels than decoders accept.", "Too large to be shown: 144 megapixels."]
 
 
 def test_a_hundred_megapixels_fit_into_a_bound_of_memory(tmp_path: Path) -> None:
-    write(tmp_path / "a.png", png_of(10_000, 10_000, 10_000))
+    write(tmp_path / "a.png", png_of(10_000, 10_000))
     Image.new("RGB", (10_000, 10_000), RED).save(tmp_path / "b.jpg", quality=50)
     code = """
         import sys
@@ -548,6 +550,27 @@ def test_a_repo_is_shown_like_the_folder_it_came_from(hub: LocalHub, heavy: tupl
     assert there.pictures == here.pictures
     assert (there.data["samples"], there.data["pictures"]) == (here.data["samples"], here.data["pictures"])
     assert (there.data["source"], there.data["layout"]) == (repo, "hub")
+    assert hub.token not in there.text
+
+
+def test_data_without_an_index_is_said(hub: LocalHub, repo: str, photos: Path, tmp_path: Path) -> None:
+    upload_dataset(photos, repo, hub=hub, splits=["test"])
+    put(hub, repo, "data/train-00000-of-00001.parquet", b"PAR1")
+    shown = gallery(repo, tmp_path / "page.html", hub=hub)  # type: ignore[arg-type]
+    assert shown.data["splits"] == [["test", 3, 3]]
+    assert "unindexed-data" in [finding[0] for finding in shown.data["findings"]]
+
+
+def test_a_revision_is_shown_as_it_was(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root = lay_split(tmp_path / "ds")
+    first = upload_dataset(root, repo, hub=hub)
+    write(root / "train/training_images/a.txt", "Another prompt.")
+    upload_dataset(root, repo, hub=hub)
+    then = gallery(repo, tmp_path / "then.html", hub=hub, revision=first.commit)  # type: ignore[arg-type]
+    now = gallery(repo, tmp_path / "now.html", hub=hub)  # type: ignore[arg-type]
+    assert (then.sample("a")["prompt"], now.sample("a")["prompt"]) == ("Prompt of a.", "Another prompt.")
+    with pytest.raises(NotFoundError, match="has no revision 'v9'"):
+        preview_dataset(repo, out=tmp_path / "page.html", hub=hub, revision="v9")
 
 
 def test_serving_a_repo_reads_the_ranges_of_the_pictures_that_are_shown(
@@ -584,8 +607,6 @@ def test_what_is_neither_here_nor_there_is_said(hub: LocalHub, tmp_path: Path) -
 
 
 def test_a_repo_that_something_else_wrote_is_said(hub: LocalHub, repo: str, tmp_path: Path) -> None:
-    from tests.jobtools import api, put
-
     api(hub).create_repo(repo, repo_type="dataset")
     put(hub, repo, "train.parquet", b"PAR1")
     with pytest.raises(LayoutError, match="has no index of its images"):

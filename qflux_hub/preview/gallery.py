@@ -58,10 +58,15 @@ class Gallery:
         return gallery
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it shows a repo rather than a folder."""
+        return self.opened.scan.layout == HUB
+
+    @property
     def title(self) -> str:
         """What the dataset is called, in short."""
         source = self.opened.scan.source
-        return source if self.opened.scan.layout == HUB else Path(source).resolve().name or source
+        return source if self.is_remote else Path(source).resolve().name or source
 
     def add_damage(self, number: int, why: str) -> None:
         """A picture could not be drawn: a finding for every sample that needs it."""

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from qflux_hub import remote
+from qflux_hub import codes, index, remote
 from qflux_hub.errors import LayoutError, NotFoundError, UsageError
 from qflux_hub.hub import Hub, check_repo_id, open_hub
 from qflux_hub.options import CheckOptions, PreviewOptions
@@ -89,8 +89,14 @@ def _repo(hub: Hub, repo_id: str, options: PreviewOptions, progress: Progress) -
     if not indexes:
         raise LayoutError(
             f"{repo_id} has no index of its images; qflux did not write it.",
-            hint="Download it, and preview the folder.",
+            hint="Download it with `qflux download-dataset`, and preview the folder.",
         )
+    indexed = {shard for known in indexes.values() for shard in known.shards}
+    unseen = sorted(path for path in head.remote.files if _is_data(path) and path not in indexed)
+    if unseen:
+        others = f" and {len(unseen) - 1:,} others" if len(unseen) > 1 else ""
+        message = f"{unseen[0]}{others} cannot be shown: something else than qflux wrote this, without an index."
+        scan.findings.append(codes.UNINDEXED_DATA(unseen[0], message))
     unknown = [split for split in options.splits if split not in indexes]
     if unknown:
         raise UsageError(
@@ -113,3 +119,7 @@ def _repo(hub: Hub, repo_id: str, options: PreviewOptions, progress: Progress) -
         with remember(repo_id) as memory:  # which knows nothing of a repo's files, and learns nothing
             look_at_images(scan, memory, progress, decode=True)
     return opened
+
+
+def _is_data(path: str) -> bool:
+    return path.endswith(".parquet") and index.split_of(path) is None

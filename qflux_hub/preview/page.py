@@ -62,7 +62,7 @@ def write(gallery: Gallery, target: Path, progress: Progress) -> Written:
     before, after = skeleton(gallery, policy, f"<style>{style}</style>")
     with whole_file(target) as file, progress.task("Drawing", len(gallery.pictures), "pictures") as task:
         file.write(before.encode())
-        for number, thumbnail in enumerate(draw_all(gallery.pictures, side)):
+        for number, thumbnail in enumerate(draw_all(gallery.pictures, side, far=gallery.is_remote)):
             if number % BLOCK == 0:
                 start = f'<script type="text/plain" id="block-{number // BLOCK}">\n'
                 file.write((start if number == 0 else f"</script>\n{start}").encode())

@@ -17,11 +17,10 @@ from typing import Any
 from qflux_hub.errors import UsageError
 from qflux_hub.preview.gallery import Gallery
 from qflux_hub.preview.page import as_json, asset, skeleton
-from qflux_hub.preview.thumbnails import draw
+from qflux_hub.preview.thumbnails import THREADS, draw
 
 SIDES = {"small": 384, "large": 1600}
-THREADS = 8
-"""Pictures under way at once: a browser asks for six, and from a Hub most of the time is spent waiting."""
+"""Pixels of the pictures in a row, and of the one that fills the window."""
 
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "

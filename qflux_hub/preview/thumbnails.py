@@ -25,13 +25,17 @@ from qflux_hub.sniff import SILENCE, Format, ImageFacts, sniff
 QUALITY, EFFORT = 74, 2
 """Of the WebP that is written. Effort 4, Pillow's default, takes twice the time for 4 % fewer bytes."""
 MASK_COLOUR = (255, 31, 107)
+THREADS = 8
+"""At most. For images behind a network always, because most of the time they are waited for."""
 LARGE = 64 * 2**20
 """Bytes of memory: an image that takes more is drawn one at a time, in a thread for such images."""
 TOO_LARGE = 2**30
 """Bytes of memory that one image may take; beyond lie decompression bombs and scans that no trainer takes."""
 
-_PER_PIXEL: dict[Format, int] = {"jpeg": 4, "png": 8, "webp": 16, "bmp": 8, "tiff": 8, "gif": 4}
+_PER_PIXEL: dict[Format, int] = {"jpeg": 4, "png": 4, "webp": 16, "bmp": 4, "tiff": 8, "gif": 4}
 """Bytes of memory that decoding and shrinking take for each pixel, measured; WebP decodes into several canvases."""
+_ALPHA = 4
+"""The same for weighing colours by their opacity before they are mixed."""
 _PROGRESSIVE = 6
 """The same for the coefficients of a progressive JPEG, which are all kept whatever size it is decoded at."""
 _PLUGINS: dict[Format, Callable[[IO[bytes]], Image.Image]] = {
@@ -63,9 +67,9 @@ class Thumbnail:
     damage: str = ""
 
 
-def draw_all(pictures: Iterable[Picture], side: int) -> Iterator[Thumbnail]:
-    """Thumbnails in the order of ``pictures``; a few are under way at a time."""
-    threads = min(8, os.cpu_count() or 1)
+def draw_all(pictures: Iterable[Picture], side: int, *, far: bool = False) -> Iterator[Thumbnail]:
+    """Thumbnails in the order of ``pictures``; a few are under way at a time, more when they come from ``far``."""
+    threads = THREADS if far else min(THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Thumbnail]] = deque()
         try:
@@ -112,8 +116,9 @@ def _draw(file: IO[bytes], facts: ImageFacts, side: int, *, is_mask: bool) -> Th
     with _PLUGINS[facts.format](file) as image:
         pixels = image.width * image.height
         coefficients = pixels * _PROGRESSIVE if image.info.get("progressive") else 0
-        image.draft(None, (2 * side, 2 * side))
-        cost = image.width * image.height * _PER_PIXEL[facts.format] + coefficients
+        image.draft(None, (side * 3 // 2, side * 3 // 2))
+        each = _PER_PIXEL[facts.format] + (_ALPHA if image.mode in ("LA", "RGBA") else 0)
+        cost = image.width * image.height * each + coefficients
         if cost > TOO_LARGE:
             return Thumbnail(b"", f"Too large to be shown: {pixels / 1e6:,.0f} megapixels.")
         small = _ALONE.submit(_small, image, side).result() if cost > LARGE else _small(image, side)
