@@ -72,7 +72,8 @@ def upload_dataset(
 
     Returns the report; ``changed`` is False when there was nothing to do, and then nothing was written. Raises
     DataError with all findings, AuthError, NotFoundError, VisibilityError, ConflictError, HubError,
-    VerificationError; when it raises, the repo shows what it showed before.
+    VerificationError; when it raises, the repo shows what it showed before, unless what fails is looking at the new
+    commit or tagging it.
     """
     chosen = UploadOptions(private=private, **options)
     if chosen.workers < 1 or (chosen.shard_size is not None and chosen.shard_size < 1):

@@ -116,10 +116,16 @@ def flags(command: str) -> set[str]:
 def test_commands_have_the_documented_flags_and_no_others() -> None:
     assert flags("upload-dataset") == MODES | READ | HUB | WRITE | UPLOAD
     assert flags("scan") == MODES | READ
-    assert MODES | READ | {"--strict"} <= flags("check")
+    assert MODES | READ | {"--strict", "--report", "--list-codes", "--explain"} <= flags("check")
     assert (
         MODES | {"--dir", "--port", "--user"} <= flags("hub") <= MODES | {"--dir", "--port", "--user", "--fsck", "--gc"}
     )
+
+
+def test_a_switch_has_no_opposite_that_nobody_documented() -> None:
+    assert {flag for command in COMMANDS.commands for flag in flags(command) if flag.startswith("--no-")} == {
+        "--no-card"
+    }
 
 
 PAIRS = {
@@ -668,7 +674,7 @@ from qflux_hub.cli import run
 code = run(sys.argv[1:])
 print(code, *sorted({name.partition(".")[0] for name in sys.modules} & set(%r)), file=sys.stderr)
 """
-HEAVY = ["pyarrow", "datasets", "huggingface_hub", "PIL", "pandas", "numpy", "torch", "starlette", "yaml"]
+HEAVY = ["pyarrow", "datasets", "huggingface_hub", "PIL", "pandas", "numpy", "torch", "starlette"]
 
 
 def imported(home: Path, *arguments: object, **variables: str) -> str:

@@ -87,7 +87,7 @@ def scan(console: Console, source: SourceArgument, **options: Any) -> object:
 def check(
     console: Console,
     source: CheckedArgument = None,
-    list_codes: Annotated[bool, typer.Option(help="List all kinds of findings, and end.")] = False,
+    list_codes: Annotated[bool, typer.Option("--list-codes", help="List all kinds of findings, and end.")] = False,
     explain: Annotated[
         str | None, typer.Option(metavar="CODE", help="Explain one kind of finding, and end.", show_default=False)
     ] = None,
