@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from qflux_hub.fix import fix_dataset
     from qflux_hub.load import load_editing_dataset
     from qflux_hub.localhub import LocalHub
+    from qflux_hub.lora.download import download_lora
     from qflux_hub.lora.look import compare_loras, inspect_lora
+    from qflux_hub.lora.sync import upload_lora, upload_lora_safetensors
     from qflux_hub.preview import preview_dataset
     from qflux_hub.report import Finding, Progress
     from qflux_hub.sample import Blob, Sample
@@ -58,7 +60,9 @@ _HOMES = {
     "fix": ("fix_dataset",),
     "load": ("load_editing_dataset",),
     "localhub": ("LocalHub",),
+    "lora.download": ("download_lora",),
     "lora.look": ("compare_loras", "inspect_lora"),
+    "lora.sync": ("upload_lora", "upload_lora_safetensors"),
     "preview": ("preview_dataset",),
     "report": ("Finding", "Progress"),
     "sample": ("Blob", "Sample"),
@@ -90,6 +94,7 @@ __all__ = [
     "check_dataset",
     "compare_loras",
     "diff_dataset",
+    "download_lora",
     "fix_dataset",
     "inspect_lora",
     "load_editing_dataset",
@@ -98,6 +103,8 @@ __all__ = [
     "upload_dataset",
     "upload_editing_dataset",
     "upload_editing_dataset_from_csv",
+    "upload_lora",
+    "upload_lora_safetensors",
 ]
 
 

@@ -18,7 +18,7 @@ from qflux_hub.frontmatter import CardText, take_apart
 from qflux_hub.naming import split_rank
 from qflux_hub.sample import CONTROLS, MASK, TARGET
 
-__all__ = ["BEGIN", "END", "CardFacts", "SplitFacts", "dataset_card", "read_card"]
+__all__ = ["BEGIN", "END", "CardFacts", "SplitFacts", "dataset_card", "read_card", "with_block"]
 
 BEGIN, END = "<!-- qflux:begin -->", "<!-- qflux:end -->"
 _BLOCK = re.compile(
@@ -62,7 +62,7 @@ def dataset_card(
     matter = with_info(matter, splits, features)
     card = card.with_matter(matter)
     lines = _block(repo_id, splits, read_card(card.text), features)
-    return card.text.removesuffix(card.body) + _with_block(card, lines, version)
+    return card.text.removesuffix(card.body) + with_block(card, lines, version)
 
 
 def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts]) -> CardText:
@@ -82,7 +82,7 @@ def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts]) -> CardText
     return CardText("---\n", matter, "---\n", f"\n# {title}\n\n{sentence}\n")
 
 
-def _with_block(card: CardText, lines: Sequence[str], version: str) -> str:
+def with_block(card: CardText, lines: Sequence[str], version: str) -> str:
     """The body with ``lines`` between the markers, which come last where there are none.
 
     The version that wrote a block stays while the block says the same: a newer qflux alone is nothing to upload.

@@ -28,6 +28,7 @@ from qflux_hub import codes, lanes
 from qflux_hub.errors import (
     AuthError,
     ConflictError,
+    DataError,
     HubError,
     NotFoundError,
     QfluxError,
@@ -483,6 +484,53 @@ class Hub:
         """Name a commit. Raises ConflictError when the tag exists."""
         with self._translated(repo_id):
             self.api.create_tag(repo_id, tag=tag, revision=commit, repo_type=repo_type)
+
+    def check_card(self, text: str, repo_type: RepoType = "dataset") -> None:
+        """Raises DataError for a card that this Hub would refuse. One request."""
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        with self._translated("the card"):
+            response = get_session().post(
+                f"{self.endpoint}/api/validate-yaml",
+                headers=self._headers(),
+                json={"repoType": repo_type, "content": text},
+            )
+            if response.status_code != 400:
+                hf_raise_for_status(response)
+                return
+        said = "; ".join(str(one.get("message", one)) for one in response.json().get("errors", []))
+        raise DataError(f"The Hub refuses the card: {said or 'no reason given'}.", hint="Correct its front matter.")
+
+    def upload_modes(
+        self,
+        repo_id: str,
+        files: Sequence[tuple[str, int, bytes]],
+        *,
+        revision: str | None = None,
+        create_pr: bool = False,
+        repo_type: RepoType = "dataset",
+    ) -> dict[str, str]:
+        """path -> "lfs", "regular", or "ignored" by the repo's own rules. ``files``: path, size, the first bytes."""
+        from huggingface_hub.utils import hf_raise_for_status, http_backoff
+
+        named = [
+            {"path": path, "size": size, "sample": base64.b64encode(sample[:512]).decode()}
+            for path, size, sample in files
+        ]
+        modes: dict[str, str] = {}
+        for start in range(0, len(named), 256):
+            with self._translated(repo_id, revision):
+                response = http_backoff(
+                    "POST",
+                    self._route(repo_id, "preupload", revision, repo_type),
+                    params={"create_pr": "1"} if create_pr else None,
+                    headers=self._headers(),
+                    json={"files": named[start : start + 256]},
+                )
+                hf_raise_for_status(response)
+            for one in response.json()["files"]:
+                modes[one["path"]] = "ignored" if one.get("shouldIgnore") else one["uploadMode"]
+        return modes
 
     def send(
         self,

@@ -105,7 +105,7 @@ def find_alpha(
         said.append(Said(TENSORS, counts.most_common(1)[0][0]))
     said += _from_metadata(header.metadata, keys)
     for name, config in configs.items():
-        said += _from_config(name, config)
+        said += from_config(name, config)
     partial = (len(values), len(tensors)) if len(values) < len(tensors) else None
     return Alpha(tuple(said), dict(counts.most_common()) if len(counts) > 1 else None, partial)
 
@@ -159,7 +159,7 @@ def _from_metadata(metadata: Mapping[str, str], keys: Keys) -> Iterator[Said]:
             yield Said(f"metadata {key}", alpha)
 
 
-def _from_config(name: str, config: Mapping[str, Any]) -> Iterator[Said]:
+def from_config(name: str, config: Mapping[str, Any]) -> Iterator[Said]:
     """From ``adapter_config.json`` of peft, or ``model.lora`` of a trainer's config, wherever that lies in it."""
     if name.rpartition("/")[2] == ADAPTER_CONFIG:
         places: Iterable[Any] = [config]

@@ -215,14 +215,18 @@ def _judge_alpha(described: Lora, keys: Keys, alpha: Alpha) -> Iterator[Finding]
         return
     if conflict := alpha.conflict(rank):
         yield codes.ALPHA_CONFLICT(path, f"{path}: {conflict}. Loaders use the scale: {used}.")
-    elif any(
-        scale is not None and abs(scale - (described.scale or 0)) > _AGREE for scale in described.loaders.values()
-    ):
+        return
+    trained = described.scale or 0.0
+    wrong = [name for name, scale in described.loaders.items() if scale is not None and abs(scale - trained) > _AGREE]
+    if wrong:
         message = (
-            f"{path} was trained with the scale {described.scale:g} (alpha {alpha.value:g} by {alpha.source}, "
+            f"{path} was trained with the scale {trained:g} (alpha {alpha.value:g} by {alpha.source}, "
             f"rank {rank}). Loaders use: {used}."
         )
-        yield codes.SCALES_DIFFER(path, message, fix="Write alpha where they look: --write-alpha")
+        fix = "Write alpha where they look: --write-alpha"
+        if wrong == ["comfyui"] and described.format in ("diffusers-peft", "diffusers-old", "peft-bare"):
+            fix = f"This naming has no place for it that ComfyUI reads: load it there with strength {trained:g}."
+        yield codes.SCALES_DIFFER(path, message, fix=fix)
 
 
 def judge_values(path: str, header: Header, values: Values) -> Iterator[Finding]:

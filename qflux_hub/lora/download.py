@@ -1,0 +1,203 @@
+"""Download LoRA weights: by name, or the only ones of a repo; verified while they come, resumed, described."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Unpack
+
+from qflux_hub import codes
+from qflux_hub.errors import HubError, NotFoundError
+from qflux_hub.hub import Hub, RemoteHead, check_repo_id, open_hub
+from qflux_hub.lora import names
+from qflux_hub.lora.describe import Lora
+from qflux_hub.lora.fetch import (
+    Fetched,
+    cached,
+    cached_commit,
+    cached_names,
+    fetch_to_cache,
+    fetch_to_folder,
+    is_commit,
+)
+from qflux_hub.lora.local import open_weights
+from qflux_hub.lora.parcel import check_path
+from qflux_hub.lora.sources import DEFAULT_NAME
+from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
+from qflux_hub.report import Finding, Progress
+
+
+@dataclass(slots=True)
+class LoraDownload:
+    """What a download did. ``verified``: the file has the hash that the Hub names, or named when it was cached."""
+
+    repo_id: str
+    revision: str
+    commit: str
+    path: str
+    filename: str
+    size: int
+    sha256: str | None
+    verified: bool
+    from_cache: bool
+    received: int
+    lora: Lora
+    lane: str = ""
+    findings: Sequence[Finding] = ()
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "repo_id": self.repo_id,
+            "revision": self.revision,
+            "commit": self.commit,
+            "path": self.path,
+            "size": self.size,
+            "sha256": self.sha256,
+            "verified": self.verified,
+            "from_cache": self.from_cache,
+            "bytes": {"received": self.received},
+            "lora": self.lora.to_dict(),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class LocalPath(str):
+    """The path of a file that was downloaded; ``report`` says how."""
+
+    __slots__ = ("report",)
+    report: LoraDownload
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return self.report.to_dict()
+
+
+def download_lora(
+    repo_id: str,
+    filename: str | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[LoraDownloadKeywords],
+) -> LocalPath:
+    """Download LoRA weights from a model repo; returns the local path, a text whose ``report`` says how.
+
+    ``filename``: None is ``pytorch_lora_weights.safetensors``, else the only candidate of the repo. ``repo_id`` may
+    name the file as well, ``user/name/path/file.safetensors``. ``local_dir`` puts it there instead of into the cache.
+    The other options and their defaults are those of ``options.LoraDownloadOptions``.
+
+    Raises NotFoundError with what is there, UsageError when several could be meant, AuthError, HubError,
+    VerificationError when the content came twice with a wrong hash, RefusedError where another file is in the way.
+    """
+    started = time.perf_counter()
+    found = re.fullmatch(r"([\w.-]+/[\w.-]+)/(.+)", repo_id)
+    if found and filename is None:
+        repo_id, filename = found[1], found[2]
+    if filename is not None:
+        check_path(filename)
+    chosen = LoraDownloadOptions(filename=filename, **options)
+    with open_hub(chosen.hub, chosen.token) as hub:
+        report = _Download(hub, check_repo_id(repo_id), chosen, progress or Progress()).run()
+    report.seconds = time.perf_counter() - started
+    path = LocalPath(report.path)
+    path.report = report
+    return path
+
+
+@dataclass(slots=True)
+class _Download:
+    """One run."""
+
+    hub: Hub
+    repo_id: str
+    options: LoraDownloadOptions
+    progress: Progress
+    findings: list[Finding] = field(default_factory=list)
+
+    def run(self) -> LoraDownload:
+        self.findings += self.hub.findings
+        fetched = self._pinned() or self._fetch()
+        self.findings += fetched.findings
+        weights = open_weights(fetched.path, Path(fetched.file.path).name)
+        self.findings += weights.lora.findings
+        weights.lora.sha256 = fetched.file.sha256
+        weights.lora.commit = fetched.file.commit
+        return LoraDownload(
+            repo_id=self.repo_id,
+            revision=self.options.revision or "main",
+            commit=fetched.file.commit,
+            path=str(fetched.path),
+            filename=fetched.file.path,
+            size=weights.size,
+            sha256=fetched.file.sha256,
+            verified=fetched.verified,
+            from_cache=fetched.from_cache,
+            received=fetched.received,
+            lora=weights.lora,
+            lane=self.hub.lane if fetched.received else "",
+            findings=self.findings,
+        )
+
+    def _pinned(self) -> Fetched | None:
+        """A cached file of a full commit id never changes: nobody is asked."""
+        if is_commit(self.options.revision) and self.options.filename and self.options.local_dir is None:
+            return cached(self.hub, self.repo_id, self.options.filename, self.options.revision, self.progress)
+        return None
+
+    def _fetch(self) -> Fetched:
+        if self.hub.is_offline:
+            return self._from_cache("HF_HUB_OFFLINE is set")
+        try:
+            file = self._head()
+        except HubError as error:
+            return self._from_cache(error.message, error)
+        if self.options.local_dir is not None:
+            folder = Path(self.options.local_dir).expanduser()
+            return fetch_to_folder(self.hub, self.repo_id, file, folder, self.progress, force=self.options.force)
+        return fetch_to_cache(self.hub, self.repo_id, file, self.options.revision, self.progress)
+
+    def _head(self) -> RemoteHead:
+        """What the Hub says of the file that is meant. One request when it has the expected name."""
+        wanted, revision = self.options.filename or DEFAULT_NAME, self.options.revision
+        try:
+            return self.hub.head(self.repo_id, wanted, revision)
+        except NotFoundError as error:
+            if error.what != "file":
+                raise
+        state = self.hub.state(self.repo_id, revision, "model")
+        sizes = {path: file.size for path, file in state.files.items()}
+        if self.options.filename is not None:
+            raise names.missing(wanted, sizes, self.repo_id, revision)
+        return self.hub.head(self.repo_id, names.only(sizes, self.repo_id), state.commit)
+
+    def _from_cache(self, why: str, error: HubError | None = None) -> Fetched:
+        """The cached copy, with a word that it may be old; else the error."""
+        revision = self.options.revision
+        commit = cached_commit(self.hub, self.repo_id, revision)
+        there = cached_names(self.hub, self.repo_id, commit) if commit else []
+        name = self.options.filename or (names.only(dict.fromkeys(there, 0), self.repo_id) if there else DEFAULT_NAME)
+        fetched = cached(self.hub, self.repo_id, name, revision, self.progress) if commit else None
+        if fetched is None:
+            if error is not None:
+                raise error
+            raise HubError(
+                f"{name} of {self.repo_id} is not in the cache, and the Hub may not be asked: {why}.",
+                hint="Download it once with a network.",
+            )
+        message = (
+            f"{name} is the cached copy of {commit[:8] if commit else ''}; the Hub was not asked: {why.rstrip('.')}."
+        )
+        fetched.findings.append(codes.CACHED_COPY(name, message))
+        if self.options.local_dir is not None:
+            folder = Path(self.options.local_dir).expanduser()
+            copy = fetch_to_folder(
+                self.hub, self.repo_id, fetched.file, folder, self.progress, force=self.options.force
+            )
+            copy.findings += fetched.findings
+            return copy
+        return fetched

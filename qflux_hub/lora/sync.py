@@ -1,0 +1,510 @@
+"""Upload LoRA weights: check all, plan, send what is new, make it visible in one commit, look whether it is there.
+
+    collect -> check -> head of the repo -> hash -> plan -> (dry run ends) -> send -> one commit -> verify
+
+Everything about the call and the files is checked before the first request. A file that the repo has is known by its
+hash from the one listing that the plan is made on; when all are there, nothing is written at all.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+from qflux_hub import __version__, codes
+from qflux_hub.errors import (
+    ConflictError,
+    DataError,
+    HubError,
+    NotFoundError,
+    RefusedError,
+    UsageError,
+    VerificationError,
+    VisibilityError,
+)
+from qflux_hub.hub import Add, Commit, Hub, RepoState, Stream, check_repo_id, open_hub
+from qflux_hub.lora.card import CARD, CardInput, base_of, check_card, model_card
+from qflux_hub.lora.describe import Lora
+from qflux_hub.lora.family import named_base
+from qflux_hub.lora.local import Weights, hash_weights, is_unchanged
+from qflux_hub.lora.parcel import Item, Parcel, git_blob, pack_parcel
+from qflux_hub.lora.sources import Source
+from qflux_hub.options import LoraUploadKeywords, LoraUploadOptions
+from qflux_hub.report import Finding, Progress
+
+CONFLICTS = 3
+"""How often a plan is made anew because someone else committed first."""
+MODEL: Literal["model"] = "model"
+_PIECE = 4 * 1024 * 1024
+_NO_BRANCH = ("refs/",)
+
+Action = Literal["add", "update", "same", "copy"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileAction:
+    """One file of the repo and what becomes of it, with its reason in words."""
+
+    path: str
+    action: Action
+    reason: str
+    size: int
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The action as ``--json`` prints it."""
+        return {
+            "path": self.path,
+            "action": self.action,
+            "reason": self.reason,
+            "size": self.size,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(slots=True)
+class LoraUpload:
+    """What an upload did, or with ``dry_run`` would do. ``sent`` are the bytes that were new to the Hub."""
+
+    repo_id: str
+    url: str
+    lora: Lora | None
+    commit: str | None = None
+    changed: bool = False
+    dry_run: bool = False
+    private: bool = True
+    revision: str = "main"
+    files: Sequence[FileAction] = ()
+    sent: int = 0
+    lane: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    commit_url: str | None = None
+    pull_request: str | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "repo_id": self.repo_id,
+            "url": self.url,
+            "revision": self.revision,
+            "commit": self.commit,
+            "changed": self.changed,
+            "dry_run": self.dry_run,
+            "private": self.private,
+            "files": [file.to_dict() for file in self.files],
+            "bytes": {"sent": self.sent},
+            "lora": self.lora.to_dict() if self.lora else None,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class RepoUrl(str):
+    """The URL of a repo; ``report`` says what the upload did."""
+
+    __slots__ = ("report",)
+    report: LoraUpload
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return self.report.to_dict()
+
+
+def upload_lora(
+    src: Source,
+    repo_id: str,
+    private: bool | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[LoraUploadKeywords],
+) -> LoraUpload:
+    """Upload LoRA weights, and what goes along, to the model repo ``repo_id``, in one commit.
+
+    ``src`` is a file, a folder that holds one (or the checkpoints of a training, see ``checkpoint``), a pattern, or
+    several files that belong together. ``private``: None creates a private repo and leaves an existing one as it is.
+    The other options and their defaults are those of ``options.LoraUploadOptions``.
+
+    Returns the report; ``changed`` is False when the repo had everything, and then nothing was written. Raises
+    DataError and RefusedError with all findings, NotFoundError, UsageError, AuthError, VisibilityError, ConflictError,
+    HubError, VerificationError; when it raises, the repo shows what it showed before.
+    """
+    started = time.perf_counter()
+    chosen = LoraUploadOptions(private=private, **options)
+    with tempfile.TemporaryDirectory(prefix="qflux-") as scratch:
+        report = _Sync(check_repo_id(repo_id), chosen, progress or Progress(), Path(scratch)).run(src)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def upload_lora_safetensors(
+    src_path: Source,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[LoraUploadKeywords],
+) -> RepoUrl:
+    """``upload_lora``, as documented: returns the URL of the repo, a text whose ``report`` says what was done.
+
+    ``token``, ``remote_name``, ``commit_message``, ``extra_files`` ({local path: path in the repo}) and the other
+    options are those of ``upload_lora``.
+    """
+    report = upload_lora(src_path, repo_id, private, progress=progress, **options)
+    url = RepoUrl(report.url)
+    url.report = report
+    return url
+
+
+@dataclass(slots=True)
+class _Head:
+    """The repo as a plan finds it; ``state`` is None when there is none yet."""
+
+    state: RepoState | None
+    missing: bool = False
+
+    @property
+    def commit(self) -> str | None:
+        return self.state.commit if self.state else None
+
+
+@dataclass(slots=True)
+class _Sync:
+    """One run. ``sent`` remembers the hashes that are on the Hub, so that a plan made anew sends nothing twice."""
+
+    repo_id: str
+    options: LoraUploadOptions
+    progress: Progress
+    scratch: Path
+    sent: set[str] = field(default_factory=set)
+    new_bytes: int = 0
+    allowed: bool = False
+
+    def run(self, source: Source) -> LoraUpload:
+        parcel = pack_parcel(source, self.options, self.scratch)
+        self._stop_at_errors(parcel, "")
+        if self.options.card and parcel.own_card:
+            check_card(_text(next(item.content or b"" for item in parcel.items if item.path == CARD)))
+        with open_hub(self.options.hub, self.options.token) as hub:
+            parcel.findings += hub.findings
+            head = self._head(hub)
+            if not _may_be_there(parcel, head):
+                self._require_write(hub)
+            for weights in parcel.weights:
+                self._hash(weights, head)
+                parcel.findings += weights.lora.findings
+                weights.lora.findings = []
+            self._stop_at_errors(parcel, hub.url(self.repo_id, MODEL))
+            return self._sync(hub, parcel, head)
+
+    def _hash(self, weights: Weights, head: _Head) -> None:
+        """Hash a file, and look at its numbers unless the repo has it already."""
+        there = head.state.files.values() if head.state else ()
+        maybe_there = any(file.size == weights.size for file in there)
+        hash_weights(weights, self.progress, values=not maybe_there)
+        if maybe_there and not any(file.sha256 == weights.sha256 for file in there):
+            hash_weights(weights, self.progress, values=True)
+
+    def _require_write(self, hub: Hub) -> None:
+        """Once a run."""
+        if not self.allowed:
+            hub.require_write(self.repo_id, create_pr=self.options.create_pr)
+            self.allowed = True
+
+    def _stop_at_errors(self, parcel: Parcel, url: str) -> None:
+        errors = [one for one in parcel.findings if one.severity == "error"]
+        if not errors:
+            return
+        report = LoraUpload(self.repo_id, url, _main(parcel), findings=parcel.findings)
+        if any(one.code == codes.SECRET_FOUND.name for one in errors):
+            raise RefusedError(
+                "What was to be uploaded holds what looks like a secret; nothing was sent.",
+                hint="Take it out and revoke it. --scrub uploads cleaned copies, --allow-leaks the files as they are.",
+                report=report,
+            )
+        raise DataError(f"{errors[0].message} Nothing was sent.", hint=errors[0].fix or "", report=report)
+
+    # --- the repo ---------------------------------------------------------------------------------------------
+
+    def _head(self, hub: Hub) -> _Head:
+        """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError, UsageError."""
+        options, revision = self.options, self.options.revision
+        head = _Head(None, missing=True)
+        try:
+            head = _Head(hub.state(self.repo_id, revision, MODEL))
+        except NotFoundError as error:
+            if error.what == "revision":
+                if revision and (revision.startswith(_NO_BRANCH) or len(revision) == 40):
+                    raise
+                head = _Head(hub.state(self.repo_id, None, MODEL), missing=True)
+        state, wish = head.state, options.private
+        if state and wish is not None and wish != state.private and not options.keep_visibility:
+            now, wanted = ("private", "public") if state.private else ("public", "private")
+            raise VisibilityError(
+                f"{self.repo_id} is {now}, but {wanted} was asked for; nothing was sent.",
+                hint="Change it in the repo's settings, or upload to it as it is with --keep-visibility.",
+            )
+        if state and (options.tag or (revision and not head.missing)):
+            self._check_names(hub)
+        return head
+
+    def _check_names(self, hub: Hub) -> None:
+        revision, refs = self.options.revision, hub.refs(self.repo_id, MODEL)
+        if self.options.tag in refs.tags:
+            raise RefusedError(
+                f"{self.repo_id} has a tag {self.options.tag!r} already; nothing was sent.",
+                hint="Tags stay where they are; choose another name.",
+            )
+        if revision and not revision.startswith(_NO_BRANCH) and revision not in refs.branches:
+            raise UsageError(
+                f"{revision!r} is a tag or a commit of {self.repo_id}; nothing was sent.",
+                hint=f"Uploads go to a branch: {', '.join(sorted(refs.branches))}, or a new one.",
+            )
+
+    # --- plan -------------------------------------------------------------------------------------------------
+
+    def _sync(self, hub: Hub, parcel: Parcel, head: _Head) -> LoraUpload:
+        conflicts = 0
+        found = list(parcel.findings)
+        while conflicts < CONFLICTS:
+            parcel.findings = list(found)
+            items = [*parcel.items, *self._card(hub, parcel, head)]
+            files = [_plan(item, head) for item in items]
+            if self.options.dry_run:
+                return self._report(hub, parcel, head, files, None)
+            writes = any(file.action != "same" for file in files)
+            if head.missing:
+                self._require_write(hub)
+                head = self._create(hub, head)
+                continue  # others may have been faster: what is there now is planned on
+            if not writes:
+                self._tag(hub, head.commit)
+                return self._report(hub, parcel, head, files, None)
+            self._require_write(hub)
+            self._check_card(hub, items, files)
+            adds = self._send(hub, items, files)
+            try:
+                commit = self._commit(hub, adds, head)
+            except ConflictError:
+                conflicts += 1
+                head = self._head(hub)
+                continue
+            self._verify(hub, commit.oid, adds)
+            self._tag(hub, commit.oid)
+            return self._report(hub, parcel, head, files, commit)
+        raise ConflictError(
+            f"{self.repo_id} changed {CONFLICTS} times while this upload was ready to commit; nothing was published.",
+            hint="Run the same command again; what was sent already is not sent again.",
+        )
+
+    def _card(self, hub: Hub, parcel: Parcel, head: _Head) -> Iterator[Item]:
+        """The card, merged into the one that is there; none where the user brings one, or wants none."""
+        if not self.options.card or parcel.own_card:
+            return
+        existing = None
+        if head.state and head.commit and CARD in head.state.files:
+            existing = _text(hub.read(self.repo_id, CARD, head.commit, repo_type=MODEL))
+        lora = parcel.weights[0].lora
+        named = next(filter(None, map(named_base, parcel.weights[0].configs.values())), None)
+        given = CardInput(
+            self.repo_id,
+            lora,
+            [item.path for item in parcel.items if item.weights],
+            base_of(lora, self.options.base_model, named),
+            self.options.trigger,
+            parcel.gallery,
+        )
+        content = model_card(existing, given, __version__, parcel.findings.append).encode()
+        yield Item(CARD, Path(CARD), len(content), content)
+
+    def _check_card(self, hub: Hub, items: Sequence[Item], files: Sequence[FileAction]) -> None:
+        """The Hub refuses a whole commit for its card, so it is asked before the weights are sent."""
+        if any(file.path == CARD and file.action != "same" for file in files):
+            hub.check_card(_text(next(item.content or b"" for item in items if item.path == CARD)), MODEL)
+
+    # --- do ---------------------------------------------------------------------------------------------------
+
+    def _create(self, hub: Hub, head: _Head) -> _Head:
+        if head.state is None:
+            hub.create_repo(self.repo_id, private=self.options.private is not False, repo_type=MODEL)
+        if self.options.revision:
+            hub.create_branch(self.repo_id, self.options.revision, MODEL)
+        return self._head(hub)
+
+    def _tag(self, hub: Hub, commit: str | None) -> None:
+        if self.options.tag and commit:
+            hub.create_tag(self.repo_id, self.options.tag, commit, MODEL)
+
+    def _send(self, hub: Hub, items: Sequence[Item], files: Sequence[FileAction]) -> list[Add]:
+        """Send the content of what is added or updated; returns the files of the commit."""
+        by_path = {item.path: item for item in items}
+        wanted = [by_path[file.path] for file in files if file.action in ("add", "update")]
+        modes = hub.upload_modes(
+            self.repo_id,
+            [(item.path, item.size, _sample(item)) for item in wanted],
+            revision=self.options.revision,
+            create_pr=self.options.create_pr,
+            repo_type=MODEL,
+        )
+        adds = []
+        for file in files:
+            item = by_path[file.path]
+            if file.action == "same":
+                continue
+            if modes.get(file.path) == "ignored":
+                raise RefusedError(
+                    f"The repo's .gitignore leaves out {file.path}; nothing was published.",
+                    hint="Choose another name, or change .gitignore on the Hub.",
+                )
+            if file.action != "copy" and modes.get(file.path) == "regular" and item.content is not None:
+                adds.append(Add(file.path, file.size, content=item.content))
+                continue
+            if file.action != "copy" and file.sha256 not in self.sent:
+                self._send_one(hub, item)
+            adds.append(Add(file.path, file.size, file.sha256))
+        return adds
+
+    def _send_one(self, hub: Hub, item: Item) -> None:
+        """Send one file, and make sure that what was sent is what was hashed."""
+        with self.progress.task("Sending", item.size) as task:
+
+            def write(sink: Stream) -> None:
+                if item.content is not None:
+                    sink.write(item.content)
+                    task.advance(item.size)
+                    return
+                with item.file.open("rb", buffering=0) as opened:
+                    while piece := opened.read(_PIECE):
+                        sink.write(piece)
+                        task.advance(len(piece))
+
+            sent = hub.send(
+                self.repo_id,
+                item.path,
+                write,
+                revision=self.options.revision,
+                create_pr=self.options.create_pr,
+                repo_type=MODEL,
+            )
+        if sent.sha256 != item.sha256 or (item.weights and not is_unchanged(item.weights)):
+            raise DataError(
+                f"{item.file} changed while it was sent; nothing was published.",
+                hint="A trainer may be writing it. Run the same command again when it is done.",
+            )
+        self.sent.add(sent.sha256)
+        self.new_bytes += sent.new_bytes
+
+    def _commit(self, hub: Hub, adds: Sequence[Add], head: _Head) -> Commit:
+        """The one commit. When its answer is lost, the head is looked at: it may have happened."""
+        names = [add.path for add in adds if add.path.endswith(".safetensors")] or [add.path for add in adds]
+        message = self.options.commit_message or f"Upload {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"
+        try:
+            return hub.commit(
+                self.repo_id,
+                adds,
+                [],
+                parent=head.commit,
+                message=message,
+                revision=self.options.revision,
+                create_pr=self.options.create_pr,
+                repo_type=MODEL,
+            )
+        except HubError:
+            state = None if self.options.create_pr else hub.state(self.repo_id, self.options.revision, MODEL)
+            if state is None or state.commit == head.commit or _differences(state, adds):
+                raise
+            return Commit(state.commit, f"{hub.url(self.repo_id, MODEL)}/commit/{state.commit}")
+
+    def _verify(self, hub: Hub, commit: str, adds: Sequence[Add]) -> None:
+        """The commit lists every file with the hash that was planned."""
+        wrong = _differences(hub.state(self.repo_id, commit, MODEL), adds)
+        if wrong:
+            raise VerificationError(
+                f"{self.repo_id} at {commit[:8]} is not what was sent: {', '.join(wrong[:5])}.",
+                hint="Run the same command again.",
+            )
+
+    def _report(
+        self, hub: Hub, parcel: Parcel, head: _Head, files: Sequence[FileAction], commit: Commit | None
+    ) -> LoraUpload:
+        return LoraUpload(
+            repo_id=self.repo_id,
+            url=hub.url(self.repo_id, MODEL),
+            lora=_main(parcel),
+            commit=commit.oid if commit else head.commit,
+            changed=commit is not None,
+            dry_run=self.options.dry_run,
+            private=head.state.private if head.state else self.options.private is not False,
+            revision=self.options.revision or "main",
+            files=files,
+            sent=self.new_bytes,
+            lane=hub.lane,
+            findings=parcel.findings,
+            commit_url=commit.url if commit else None,
+            pull_request=commit.pull_request if commit else None,
+        )
+
+
+def _main(parcel: Parcel) -> Lora | None:
+    return parcel.weights[0].lora if parcel.weights else None
+
+
+def _may_be_there(parcel: Parcel, head: _Head) -> bool:
+    """Whether all weights may be in the repo already, by their sizes: then it is worth to hash before asking more."""
+    sizes = {file.size for file in head.state.files.values()} if head.state else set()
+    return all(weights.size in sizes for weights in parcel.weights)
+
+
+def _plan(item: Item, head: _Head) -> FileAction:
+    """What becomes of one file, by the one listing of the repo."""
+
+    def action(what: Action, reason: str) -> FileAction:
+        return FileAction(item.path, what, reason, item.size, item.sha256)
+
+    files: Mapping[str, Any] = head.state.files if head.state else {}
+    there = files.get(item.path)
+    if (
+        there is not None
+        and there.size == item.size
+        and item.git_or_sha256(there.sha256) == (there.sha256 or there.blob)
+    ):
+        return action("same", "the repo has it")
+    for other in files.values():
+        if other.sha256 and other.sha256 == item.sha256:
+            return action("copy", f"the repo has it as {other.path}")
+    if there is None:
+        return action("add", "new")
+    differs = f"{there.size:,} bytes there" if there.size != item.size else "other content"
+    return action("update", differs)
+
+
+def _sample(item: Item) -> bytes:
+    if item.content is not None:
+        return item.content[:512]
+    with item.file.open("rb") as opened:
+        return os.pread(opened.fileno(), 512, 0)
+
+
+def _text(data: bytes) -> str:
+    """A card's text, its line ends and byte order mark kept."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{CARD} is not UTF-8: byte {error.start}.", hint="Correct it, or use --no-card.") from error
+
+
+def _differences(state: RepoState, adds: Sequence[Add]) -> list[str]:
+    """What of a commit is not in ``state``, in words."""
+    wrong = []
+    for add in adds:
+        file = state.files.get(add.path)
+        if file is None:
+            wrong.append(f"{add.path} is missing")
+        elif (file.sha256 != add.sha256) if add.content is None else (file.blob != git_blob(add.content)):
+            wrong.append(f"{add.path} has another hash")
+    return wrong
