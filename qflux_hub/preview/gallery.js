@@ -93,7 +93,7 @@
   function picture(number, alt, className, large) {
     const known = pictures[number];
     if (problem(number)) return broken(number, known.problem);
-    const image = el("img", { alt, class: className, decoding: "async", draggable: "false" });
+    const image = el("img", { alt, class: className, decoding: large ? "sync" : "async", draggable: "false" });
     if (!served) {
       image.src = `data:image/webp;base64,${line(number)}`;
       return image;
@@ -362,9 +362,11 @@
     $("splits").hidden = data.splits.length < 2;
     const whole = data.findings.map(finding).sort((a, b) => GRAVITY[b.severity] - GRAVITY[a.severity]);
     if (whole.length) {
+      const count = (severity) => whole.filter((found) => found.severity === severity).length;
+      const grave = Object.keys(GRAVITY).filter(count).map((severity) => plural(count(severity), severity)).join(", ");
       $("whole").hidden = false;
       $("whole").open = whole.length <= 5 && whole[0].severity !== "note";
-      $("whole").querySelector("summary").textContent = `${plural(whole.length, "finding")} about the dataset`;
+      $("whole").querySelector("summary").textContent = `${plural(whole.length, "finding")} about the dataset: ${grave}`;
       $("whole").querySelector("ul").append(...whole.slice(0, 500).map(findingItem));
       if (whole.length > 500) $("whole").querySelector("ul").append(el("li", {}, `… and ${plural(whole.length - 500, "more")[0]} more`));
     }
