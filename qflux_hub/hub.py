@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from qflux_hub.localhub import LocalHub
+
+# The client warns at import that it ignores this variable; ``lanes`` keeps its meaning.
+warnings.filterwarnings("ignore", message=r"The `HF_HUB_ENABLE_HF_TRANSFER`", category=FutureWarning)
 
 RepoType = Literal["dataset", "model"]
 
@@ -340,12 +344,12 @@ class Hub:
         return bytes(response.content)
 
     def head(self, repo_id: str, path: str, revision: str | None = None, repo_type: RepoType = "model") -> RemoteHead:
-        """What the Hub says of a file. One request."""
+        """What the Hub says of a file. One request, not repeated: the caller may have a copy to fall back to."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
         with self._translated(repo_id, revision):
-            told = get_hf_file_metadata(url, headers=self._headers(), endpoint=self.endpoint, retry_on_errors=True)
+            told = get_hf_file_metadata(url, headers=self._headers(), endpoint=self.endpoint)
         xet = told.xet_file_data.file_hash if told.xet_file_data else None
         return RemoteHead(path, told.commit_hash or "", told.size or 0, told.etag or "", xet)
 

@@ -29,6 +29,9 @@ from qflux_hub.lora.sources import DEFAULT_NAME
 from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
 from qflux_hub.report import Finding, Progress
 
+TRIES, PAUSE = 3, 1.0
+"""How often a Hub that does not answer is asked, where no copy is in the cache; seconds between."""
+
 
 @dataclass(slots=True)
 class LoraDownload:
@@ -151,15 +154,30 @@ class _Download:
 
     def _fetch(self) -> Fetched:
         if self.hub.is_offline:
-            return self._from_cache("HF_HUB_OFFLINE is set")
-        try:
-            file = self._head()
-        except HubError as error:
-            return self._from_cache(error.message, error)
-        if self.options.local_dir is not None:
-            folder = Path(self.options.local_dir).expanduser()
-            return fetch_to_folder(self.hub, self.repo_id, file, folder, self.progress, force=self.options.force)
-        return fetch_to_cache(self.hub, self.repo_id, file, self.options.revision, self.progress)
+            if copy := self._cached("HF_HUB_OFFLINE is set"):
+                return copy
+            raise HubError(
+                f"{self.options.filename or DEFAULT_NAME} of {self.repo_id} is not in the cache, and HF_HUB_OFFLINE "
+                "forbids to ask the Hub.",
+                hint="Download it once with a network.",
+            )
+        for attempt in range(1, TRIES + 1):
+            try:
+                file = self._head()
+                break
+            except HubError as error:
+                if copy := self._cached(error.message):
+                    return copy
+                if attempt == TRIES:
+                    raise
+            time.sleep(PAUSE)
+        if self.options.local_dir is None:
+            return fetch_to_cache(self.hub, self.repo_id, file, self.options.revision, self.progress)
+        return self._into_folder(file)
+
+    def _into_folder(self, file: RemoteHead) -> Fetched:
+        folder = Path(self.options.local_dir or ".").expanduser()
+        return fetch_to_folder(self.hub, self.repo_id, file, folder, self.progress, force=self.options.force)
 
     def _head(self) -> RemoteHead:
         """What the Hub says of the file that is meant. One request when it has the expected name."""
@@ -175,29 +193,18 @@ class _Download:
             raise names.missing(wanted, sizes, self.repo_id, revision)
         return self.hub.head(self.repo_id, names.only(sizes, self.repo_id), state.commit)
 
-    def _from_cache(self, why: str, error: HubError | None = None) -> Fetched:
-        """The cached copy, with a word that it may be old; else the error."""
-        revision = self.options.revision
-        commit = cached_commit(self.hub, self.repo_id, revision)
+    def _cached(self, why: str) -> Fetched | None:
+        """The cached copy, with a word that it may be old."""
+        commit = cached_commit(self.hub, self.repo_id, self.options.revision)
         there = cached_names(self.hub, self.repo_id, commit) if commit else []
-        name = self.options.filename or (names.only(dict.fromkeys(there, 0), self.repo_id) if there else DEFAULT_NAME)
-        fetched = cached(self.hub, self.repo_id, name, revision, self.progress) if commit else None
+        if commit is None or not there:
+            return None
+        name = self.options.filename or names.only(dict.fromkeys(there, 0), self.repo_id)
+        fetched = cached(self.hub, self.repo_id, name, self.options.revision, self.progress)
         if fetched is None:
-            if error is not None:
-                raise error
-            raise HubError(
-                f"{name} of {self.repo_id} is not in the cache, and the Hub may not be asked: {why}.",
-                hint="Download it once with a network.",
-            )
-        message = (
-            f"{name} is the cached copy of {commit[:8] if commit else ''}; the Hub was not asked: {why.rstrip('.')}."
-        )
-        fetched.findings.append(codes.CACHED_COPY(name, message))
+            return None
         if self.options.local_dir is not None:
-            folder = Path(self.options.local_dir).expanduser()
-            copy = fetch_to_folder(
-                self.hub, self.repo_id, fetched.file, folder, self.progress, force=self.options.force
-            )
-            copy.findings += fetched.findings
-            return copy
+            fetched = self._into_folder(fetched.file)
+        message = f"{name} is the cached copy of {commit[:8]}; the Hub was not asked: {why.rstrip('.')}."
+        fetched.findings.append(codes.CACHED_COPY(name, message))
         return fetched
