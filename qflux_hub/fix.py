@@ -71,7 +71,7 @@ def fix_dataset(
     Repaired are wrong extensions and the table cells that name such files, encodings, byte order marks and line ends of
     prompts, encodings and marks of tables, control names of the old form, and systems' litter. ``undo`` takes a log and
     no source. Options: ``options.FixOptions``. Raises DataError when an earlier run was interrupted and this one is not
-    to apply anything, or when its changes cannot be taken back; ConflictError when another one is at work.
+    to apply anything, or when its changes cannot be taken back; QfluxError when another one is at work.
     """
     chosen, progress = FixOptions(**options), progress or Progress()
     if chosen.undo is not None:

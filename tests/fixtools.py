@@ -100,7 +100,7 @@ def runner() -> Iterator[Runner]:
 
 
 def _serve() -> None:
-    from qflux_hub.cli import words  # noqa: F401 - everything is imported once, before the forks
+    import qflux_hub.fix  # noqa: F401 - everything is imported once, before the forks
 
     for line in sys.stdin:
         call = json.loads(line)

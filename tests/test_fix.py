@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qflux_hub import check_dataset, fix_dataset
-from qflux_hub.errors import ConflictError, DataError, OutsideRootError, UsageError
+from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.fixes import REPAIRED
 from tests.builders import lay, lay_split, picture, scan, table, write
 from tests.fixtools import Meanwhile, snapshot
@@ -640,7 +640,7 @@ def test_a_file_that_changes_meanwhile_is_not_touched_and_the_rest_is_taken_back
 
 def test_one_at_a_time(faulty):
     def second():
-        with pytest.raises(ConflictError, match="Another qflux"):
+        with pytest.raises(QfluxError, match="Another qflux"):
             repair_faulty(faulty)
 
     assert fix_dataset(faulty, apply=True, layout="directory", progress=Meanwhile(second)).undo
