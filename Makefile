@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-browser check format bench compat clean help
+.PHONY: demo test test-browser check format bench compat corpus clean help
 
 help:
 	@echo "make demo     upload photos to an embedded Hub and load them back"
@@ -16,6 +16,7 @@ help:
 	@echo "make format   rewrite the code in the house format"
 	@echo "make bench    compare with push_to_hub (QUICK=1 for small sizes)"
 	@echo "make compat   read what we write with an old version of datasets"
+	@echo "make corpus   check every image of Pillow's test corpus"
 	@echo "make clean    remove environments and caches"
 
 .venv/base: pyproject.toml
@@ -51,6 +52,17 @@ format: .venv/dev
 
 bench: .venv/dev
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(ARGS)
+
+# Pillow's own test images, broken ones among them. pip makes the metadata of a source distribution before it keeps it,
+# so this takes half a minute and what building Pillow needs, without building it.
+.demo/corpus/done:
+	@mkdir -p .demo/corpus
+	@$(PIP) download --no-deps --no-binary pillow --dest .demo/corpus pillow==13.0.0
+	@tar -xzf .demo/corpus/pillow-13.0.0.tar.gz -C .demo/corpus --strip-components=2 pillow-13.0.0/Tests/images
+	@touch $@
+
+corpus: .venv/dev .demo/corpus/done
+	@CORPUS=.demo/corpus/images $(BIN)/python -m pytest tests/test_corpus.py -s $(ARGS)
 
 .venv-compat/done: tests/compat/requirements.txt
 	@$(PYTHON) -m venv .venv-compat

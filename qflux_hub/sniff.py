@@ -504,6 +504,8 @@ def _by_pillow(reader: _Reader) -> _Header:
         return _decoded(reader.file)
     except Exception as error:
         raise _BadImageError(*_why(error)) from error
+    except _BadImageError:
+        raise
 
 
 class _Metadata:
