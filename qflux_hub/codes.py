@@ -119,7 +119,7 @@ LEGACY_CONTROL_NAME = _code(
     "warning",
     "A control image has a name in the old `<base>_N` form.",
     """Only `<base>_control_N` is a further control. Older tools took any `<base>_<digits>` file, which mixed up samples
-    such as `img` and `img_1`. The file is not used.""",
+    such as `img` and `img_1`. The file is not used. `qflux fix` renames it.""",
 )
 AMBIGUOUS_FILE = _code(
     "ambiguous-file",
@@ -179,7 +179,8 @@ JUNK = _code(
     "note",
     "Systems left their litter in a folder.",
     """AppleDouble files (`._*`), .DS_Store and Thumbs.db are written by file managers. They are never part of the
-    dataset; other tools trip over `._cat.txt`. One finding stands for all files of a folder.""",
+    dataset; other tools trip over `._cat.txt`. One finding stands for all files of a folder. `qflux fix` deletes
+    them.""",
 )
 UNDECODABLE_NAME = _code(
     "undecodable-name",
@@ -298,21 +299,21 @@ MASK_EMPTY = _code(
     "warning",
     "A mask is black all over.",
     """Nothing is masked. A mask of zeros and ones looks like that as well: trainers take 255 as one. Needs the mask's
-    pixels: without `--decode`, at most a thousand masks of a split are looked at, spread evenly.""",
+    pixels: without `--decode`, at most 500 masks of a split are looked at, spread evenly.""",
 )
 MASK_FULL = _code(
     "mask-full",
     "warning",
     "A mask is white all over.",
-    """Everything is masked, which is the same as no mask. Needs the mask's pixels: without `--decode`, at most a
-    thousand masks of a split are looked at, spread evenly.""",
+    """Everything is masked, which is the same as no mask. Needs the mask's pixels: without `--decode`, at most
+    500 masks of a split are looked at, spread evenly.""",
 )
 MASK_NOT_BINARY = _code(
     "mask-not-binary",
     "warning",
     "A mask is not black and white.",
     """More than a tenth of its pixels are neither nearly black nor nearly white: a photo instead of a mask, or a soft
-    mask. Needs the mask's pixels: without `--decode`, at most a thousand masks of a split are looked at, spread
+    mask. Needs the mask's pixels: without `--decode`, at most 500 masks of a split are looked at, spread
     evenly.""",
 )
 
@@ -330,19 +331,20 @@ UNDECODABLE_PROMPT = _code(
     "error",
     "A prompt is not UTF-8 text.",
     """The message says at which byte it stops being UTF-8. Typically the file was saved as Latin-1, Windows-1252
-    (curly quotes) or UTF-16.""",
+    (curly quotes) or UTF-16. `qflux fix` converts it where that is safe to say.""",
 )
 PROMPT_BOM = _code(
     "prompt-bom",
     "note",
     "A prompt starts with a byte order mark.",
-    """The mark is not part of the prompt that is uploaded; other tools may train on it.""",
+    """The mark is not part of the prompt that is uploaded; other tools may train on it. `qflux fix` removes it.""",
 )
 PROMPT_LINE_ENDS = _code(
     "prompt-line-ends",
     "note",
     "A prompt has the line ends of Windows or of old Macs.",
-    """CRLF and CR become LF in the prompt that is uploaded; other tools may train on the carriage returns.""",
+    """CRLF and CR become LF in the prompt that is uploaded; other tools may train on the carriage returns. `qflux fix`
+    puts LF into the file.""",
 )
 
 # --- tables -----------------------------------------------------------------------------------------------------
@@ -351,13 +353,14 @@ UNDECODABLE_TABLE = _code(
     "undecodable-table",
     "error",
     "A CSV is not UTF-8 text, or not CSV.",
-    """The message says at which byte or line. Spreadsheets export UTF-8 under the name `CSV UTF-8`.""",
+    """The message says at which byte or line. Spreadsheets export UTF-8 under the name `CSV UTF-8`. `qflux fix`
+    converts other encodings where that is safe to say.""",
 )
 TABLE_BOM = _code(
     "table-bom",
     "note",
     "A CSV starts with a byte order mark.",
-    """It is set aside. Other tools may take it for a part of the first column's name.""",
+    """It is set aside. Other tools may take it for a part of the first column's name. `qflux fix` removes it.""",
 )
 MISSING_COLUMN = _code(
     "missing-column",
@@ -428,7 +431,7 @@ CORRECTED_EXTENSION = _code(
     "corrected-extension",
     "note",
     "A table names a file by another extension than it has.",
-    """The one image with the same name was taken.""",
+    """The one image with the same name was taken. `qflux fix` writes its name into the table.""",
 )
 OUTSIDE_ROOT = _code(
     "outside-root",

@@ -18,7 +18,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Self
 
 Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "gif"]
@@ -83,7 +83,7 @@ class ImageFacts:
 
     def to_row(self) -> list[Any]:
         """The facts as JSON keeps them."""
-        return list(asdict(self).values())
+        return [getattr(self, name) for name in self.__slots__]
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
@@ -256,6 +256,8 @@ def _decoded(file: BinaryIO) -> _Header:
             width, height = height, width
         with _ONE_AT_A_TIME if width * height > _LARGE_PIXELS else nullcontext():
             image.load()
+        if mode == "LAB":  # loads, but converts to nothing that is trained on
+            raise _BadImageError("unsupported-format", f"a CIELAB {image.format}")
     return _Header(width, height, orientation, tuple(traits))
 
 
@@ -502,10 +504,10 @@ def _by_pillow(reader: _Reader) -> _Header:
     """What a decoder says: for BMP, TIFF and GIF, rare among training images and cheap to decode; and for odd JPEGs."""
     try:
         return _decoded(reader.file)
-    except Exception as error:
-        raise _BadImageError(*_why(error)) from error
     except _BadImageError:
         raise
+    except Exception as error:
+        raise _BadImageError(*_why(error)) from error
 
 
 class _Metadata:

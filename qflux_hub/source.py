@@ -27,7 +27,7 @@ from qflux_hub.tree import FolderTree, Tree
 Source = str | os.PathLike[str]
 LOOKS = 1000
 """Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
-MASKS = 1000
+MASKS = 500
 """Masks of a split whose pixels are looked at without ``decode``, spread evenly: a mask takes 3 ms per megapixel."""
 
 
