@@ -520,3 +520,8 @@ def test_checksums_do_not_care_about_the_pieces_they_are_fed(piece):
         for at in range(0, len(data), piece):
             sums.feed(data[at : at + piece])
         assert sums.verdict() == crc_error(data)
+
+
+def test_colours_that_convert_to_nothing_are_not_supported():
+    found = facts(encoded(Image.new("LAB", (4, 3)), "TIFF"))
+    assert (found.problem, found.detail) == ("unsupported-format", "a CIELAB TIFF")
