@@ -47,6 +47,14 @@ class Guess:
     why: str
 
 
+def is_text(data: bytes) -> bool:
+    """Is UTF-8, without NULs: UTF-16 without its mark would pass with one in two bytes."""
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
+
+
 def guess(data: bytes) -> Guess:
     """How to read ``data``, which is not UTF-8 text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Unpack
 from qflux_hub import checks, codes, journal
 from qflux_hub.errors import DataError, UsageError
 from qflux_hub.fixes import REPAIRED, Action, Change, Evidence, Repair, plan_repairs
-from qflux_hub.layouts import tables
+from qflux_hub.layouts import directory, tables
 from qflux_hub.options import FixKeywords, FixOptions
 from qflux_hub.report import Finding, Progress
 from qflux_hub.sample import Blob
@@ -30,6 +30,10 @@ from qflux_hub.tree import FolderTree
 
 _LOOKS_AT_MOST = 20
 """Times that the tree is looked at anew. Every repair can bring others to light, but no chain of them is that long."""
+
+
+_FOLLOWED = (directory.NAME, tables.NAME)
+"""Layouts in which every mention of a file is known, and changed when the file is renamed."""
 
 
 @dataclass(slots=True)
@@ -203,6 +207,12 @@ def _look(
     findings = [*scan.findings]
     for name, blob in blobs.items():
         findings += checks.check_image(blob, facts_now[name], ("", ""))
+
+    def hindrance(path: str, action: Action) -> str:
+        if action == "rename" and scan.layout not in _FOLLOWED:
+            return f"may be named in files of the {scan.layout} layout, which are not rewritten"
+        return tree.hindrance(path, action)
+
     references = list(tables.references(tree, options.columns if scan.layout == tables.NAME else {}))
     return Evidence(
         findings=findings,
@@ -212,7 +222,7 @@ def _look(
         by_name=scan.layout == tables.NAME,
         read=tree.read,
         names=tree.names,
-        hindrance=tree.hindrance,
+        hindrance=hindrance,
     ), errors
 
 
@@ -253,7 +263,8 @@ class _Repaired:
     def names(self, folder: str) -> set[str]:
         """Everything that lies in a folder, also what no scan lists."""
         if folder not in self._names:
-            self._names[folder] = {path.name for path in (self.base.root / folder).iterdir()}
+            place = self.base.root / folder
+            self._names[folder] = {path.name for path in place.iterdir()} if place.is_dir() else set()
         return self._names[folder]
 
     def hindrance(self, path: str, action: Action) -> str:
@@ -261,6 +272,9 @@ class _Repaired:
         links = [part for part in _with_parents(path) if part in self.base.links]
         if links:
             return "is a link" if links == [path] else f"lies behind the link {links[0]}"
+        folder, _, name = path.rpartition("/")
+        if name not in self.names(folder):
+            return "is no file of its own"
         if action == "rename" and any(part in self._ends for part in _with_parents(path)):
             return "is where a link leads"
         return ""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from qflux_hub import codes
 from qflux_hub.cells import Reference, replace_cells, split_cells
-from qflux_hub.encodings import guess
+from qflux_hub.encodings import guess, is_text
 from qflux_hub.naming import IMAGE_EXTENSIONS, control_stem, legacy, on_disk, split_extension
 from qflux_hub.report import Finding
 from qflux_hub.sniff import EXTENSIONS, ImageFacts
@@ -243,6 +243,8 @@ class _Clashes:
 
 
 def _as_utf8(data: bytes) -> tuple[bytes, str]:
+    if is_text(data):
+        raise _RefusedError("it is UTF-8, but not CSV", "mend the line by hand")
     guessed = guess(data)
     if not guessed.encoding:
         raise _RefusedError(f"its encoding cannot be told, {guessed.why}", "save it as UTF-8")

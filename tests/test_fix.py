@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import subprocess
@@ -11,8 +12,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from rich.console import Console as Rich
 
 from qflux_hub import check_dataset, fix_dataset
+from qflux_hub.cli import words
+from qflux_hub.codes import CODES
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.fixes import REPAIRED
 from tests.builders import lay, lay_split, picture, scan, table, write
@@ -351,6 +355,11 @@ def test_tables_tell_two_images_of_one_stem_apart(tmp_path):
     assert len(repaired(root).changes) == 2
 
 
+def test_a_table_that_is_no_csv_is_left_for_a_person(tmp_path):
+    root = lay(tmp_path, "a.png", train_csv='control,prompt\na.png,"One" two\n')
+    assert "it is UTF-8, but not CSV" in refusal(repaired(root), "undecodable-table").message
+
+
 def test_errors_that_keep_samples_from_being_looked_at_stay_in_sight(tmp_path):
     root = lay(tmp_path, "a.png", train_csv="control,prompt\na.png,One\nb.png,Two\n")
     assert refusal(fix_dataset(root), "missing-file").line == 3
@@ -366,6 +375,10 @@ def test_only_what_is_asked_for_is_repaired(root):
         "wrong-extension",
         "junk",
     ]
+
+
+def test_every_code_that_has_a_repair_says_so():
+    assert [code for code in REPAIRED if "`qflux fix" not in CODES[code].page] == []
 
 
 @pytest.mark.parametrize("code", ["nonsense", "truncated-image"])
@@ -688,6 +701,26 @@ def test_the_command_for_extensions_repairs_nothing_else(faulty):
     back = qflux("fix-extensions", "--undo", report["undo"], "-q", cwd=faulty.parent)
     assert (back.returncode, back.stdout) == (0, "")
     assert "--only" not in qflux("fix-extensions", "--help", cwd=faulty.parent).stdout
+
+
+def test_on_a_terminal_it_fits_80_columns(faulty, monkeypatch):
+    write(faulty / T / f"{'long ' * 30}.txt", b"One\r\n")
+    lay(faulty, f"{C}/{'long ' * 30}.png")
+    monkeypatch.chdir(faulty.parent)
+    report = fix_dataset("photos", layout="directory")
+    screen = Rich(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    words.tell(report, screen, verbose=False)
+    lines = screen.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.rstrip() for line in lines[:7]] == [
+        "photos: 8 repairs, not made yet",
+        "",
+        "legacy-control-name  A control image has a name in the old `<base>_N` form.",
+        "  train/control_images/b_1.png →           control 1 of 'b'; its content is WEBP",
+        "  b_control_1.webp",
+        "",
+        "wrong-extension  An image's content is of another format than its name says.",
+    ]
 
 
 def test_the_command_ends_with_1_when_something_stays(root):
