@@ -86,7 +86,7 @@ def replace_cells(text: str, records: Sequence[Record], delimiter: str, said: Ma
     pieces, at = [], 0
     for (record, position), new in sorted(said.items()):
         cell = records[record].cells[position]
-        quoted = text.startswith('"', cell.start) or re.search(rf'[{delimiter}"\r\n]', new)
+        quoted = text.startswith('"', cell.start) or re.search(rf'^$|^ |[{delimiter}"\r\n]', new)
         pieces += [text[at : cell.start], '"' + new.replace('"', '""') + '"' if quoted else new]
         at = cell.end
     return "".join([*pieces, text[at:]])

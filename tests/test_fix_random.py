@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qflux_hub import check_dataset, fix_dataset
@@ -128,13 +128,13 @@ def repair_and_take_back(files: dict[str, bytes], layout: str) -> None:
         assert not (root / ".qflux").exists()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(folders())
 def test_folders(files):
     repair_and_take_back(files, "directory")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_tables(files):
     repair_and_take_back(files, "csv")
