@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qflux_hub.convert import convert_dataset
     from qflux_hub.diff import diff_dataset
     from qflux_hub.errors import (
         AuthError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from qflux_hub.upload import upload_dataset, upload_editing_dataset, upload_editing_dataset_from_csv
 
 _HOMES = {
+    "convert": ("convert_dataset",),
     "diff": ("diff_dataset",),
     "errors": (
         "AuthError",
@@ -93,6 +95,7 @@ __all__ = [
     "__version__",
     "check_dataset",
     "compare_loras",
+    "convert_dataset",
     "diff_dataset",
     "download_lora",
     "fix_dataset",

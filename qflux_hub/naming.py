@@ -7,6 +7,7 @@ stem equals the base of another sample belongs to that sample. Names are compare
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
@@ -26,6 +27,12 @@ _MASK = "_mask"
 _FIRST = ("train", "test")
 _MEANT = re.compile(r"(?P<base>.+?)[\W_]*(?:mask|control[\W_]*(?P<number>[1-9][0-9]*))", re.DOTALL | re.IGNORECASE)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_UNWRITABLE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3]|conin\$|conout\$) *(\..*)?", re.IGNORECASE
+)
+LONGEST = 255
+"""Bytes that the name of a file may have on the usual disks."""
 _LITTER = ("thumbs.db", "desktop.ini")
 _JUNK = (".ds_store", "thumbs.db")
 
@@ -156,6 +163,31 @@ def split_rank(name: str) -> tuple[int, str]:
 def on_disk(name: str) -> str:
     """A key that names share when some disk takes them for one: case and Unicode form set aside."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_portable(name: str) -> bool:
+    """Can name a file on every usual system, and is no litter: no device of Windows, no sign that some disk forbids."""
+    legal = not (_UNWRITABLE.search(name) or _DEVICE.fullmatch(name) or name.endswith((".", " ")))
+    return legal and 0 < len(name.encode()) <= LONGEST and not is_litter(name)
+
+
+def is_portable_path(path: str) -> bool:
+    """Every part of this ``/`` path is portable, so it neither leads out of a folder nor to its top."""
+    return all(map(is_portable, path.split("/")))
+
+
+def portable(text: str, length: int) -> str:
+    """``text`` where it can be a stem of at most ``length`` bytes, else one that is made of it.
+
+    Both as the stem of a file and with something appended, it is portable.
+    """
+    name = _UNWRITABLE.sub("_", text).lstrip(". ").rstrip(". ") or "x"
+    if device := _DEVICE.fullmatch(name):
+        name = f"{device[1]}_{name[device.end(1) :]}"
+    if len(name.encode()) <= length:
+        return name
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name.encode()[: length - 9].decode(errors='ignore')}-{mark}"
 
 
 def is_split_name(name: str) -> bool:

@@ -38,6 +38,20 @@ class ReadOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How a dataset is written out as files."""
+
+    as_: str = _option("directory", "Layout to write.", flags="--as", metavar="LAYOUT")
+    only: Sequence[str] = _option((), "Only samples of this id (repeatable).", metavar="ID_OR_GLOB")
+    force: bool = _option(False, "Replace files that are there with another content.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(FileOptions, ReadOptions):
+    """What ``convert_dataset`` takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckOptions(ReadOptions):
     """How a source is judged."""
 
@@ -179,6 +193,13 @@ class ReadKeywords(TypedDict, total=False):
     splits: Sequence[str]
     follow_links: bool
     decode: bool
+
+
+class ConvertKeywords(ReadKeywords, total=False):
+    """Keywords of ``convert_dataset``."""
+
+    only: Sequence[str]
+    force: bool
 
 
 class CheckKeywords(ReadKeywords, total=False):

@@ -237,6 +237,50 @@ class GcReport:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a layout cannot hold: ``what`` (a field, or ``column NAME``), of how many samples or files, and why."""
+
+    what: str
+    count: int
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The loss as ``--json`` prints it."""
+        return {"what": self.what, "count": self.count, "why": self.why}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """A dataset written out as files.
+
+    ``layout`` is the one that was written; ``splits``: how many samples of each. ``bytes``: "read" from the source,
+    "written" to files, "kept" because they lay there already.
+    """
+
+    source: str
+    dest: str
+    layout: str
+    splits: Mapping[str, int]
+    lost: Sequence[Loss]
+    bytes: Mapping[str, int]
+    findings: Sequence[Finding]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it."""
+        return {
+            "source": self.source,
+            "dest": self.dest,
+            "layout": self.layout,
+            "splits": dict(self.splits),
+            "lost": [loss.to_dict() for loss in self.lost],
+            "bytes": dict(self.bytes),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "seconds": round(self.seconds, 3),
+        }
+
+
 class Task:
     """One piece of work under way, used as a context manager. This one is silent."""
 
@@ -258,3 +302,6 @@ class Progress:
     def task(self, label: str, total: int | None, unit: str = "B") -> Task:  # noqa: ARG002 - the seam's signature
         """Begin a piece of work of ``total`` units (None: unknown); ``unit`` is ``B`` for bytes, or a plural noun."""
         return Task()
+
+    def say(self, text: str) -> None:
+        """Something that the user is to know before the work goes on."""

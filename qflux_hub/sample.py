@@ -30,12 +30,16 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A reference to the bytes of one file: on disk, in a tar, in a Parquet page or on the Hub."""
+    """A reference to the bytes of one file: on disk, in a tar, in a Parquet page or on the Hub.
+
+    ``sha256`` is that of its bytes, where it was recorded beside them.
+    """
 
     name: str
     size: int
     opener: Opener = field(repr=False)
     stamp: Stamp | None = None
+    sha256: bytes | None = None
 
     def open(self) -> BinaryIO:
         """Open for reading, from the first byte. The caller closes."""

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -199,6 +200,26 @@ def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:
                 samples.append(sample)
                 task.advance()
     return scan
+
+
+def keep_only(scan: Scan, patterns: Sequence[str]) -> None:
+    """Take all samples out of the scan but those whose id is, or fits, one of ``patterns``. None at all: all stay.
+
+    Raises UsageError for a pattern that no sample fits.
+    """
+    if not patterns:
+        return
+    for pattern in patterns:
+        if not any(_fits(sample.id, pattern) for sample in scan.samples()):
+            raise UsageError(
+                f"{scan.source} has no sample {pattern!r}.", hint="Give an id, or a pattern such as 'cat_*'."
+            )
+    for split, samples in scan.splits.items():
+        scan.splits[split] = [one for one in samples if any(_fits(one.id, pattern) for pattern in patterns)]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
 def judge_samples(scan: Scan, options: CheckOptions) -> None:

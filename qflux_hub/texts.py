@@ -18,6 +18,11 @@ def clean_prompt(text: str) -> str:
     return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text).strip()
 
 
+def kept_prompt(text: str) -> str:
+    """What is read back of a prompt that was written to a file: see ``decode_prompt``."""
+    return clean_prompt(text.replace("\0", "").removeprefix(_BOM))
+
+
 def decode_prompt(data: bytes, path: str, sample: tuple[str, str], found: Found) -> str | None:
     """The prompt in the bytes of the file at ``path``; None, and ``found``, when it is not UTF-8."""
     try:

@@ -17,6 +17,7 @@ from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
 from qflux_hub.fixes import EXTENSION_CODES
 from qflux_hub.options import (
+    ConvertOptions,
     DiffOptions,
     FixOptions,
     FullCheckOptions,
@@ -49,6 +50,7 @@ LoraArgument = Annotated[
     str, typer.Argument(help="A .safetensors file, its folder, or user/name[@revision][/path].", show_default=False)
 ]
 CheckedArgument = Annotated[str | None, typer.Argument(help="Folder of the dataset.", show_default=False)]
+DestArgument = Annotated[str, typer.Argument(help="Folder to write to.", show_default=False)]
 RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
 
 
@@ -139,6 +141,18 @@ def fix_extensions(console: Console, source: RepairedArgument = None, **options:
 def diff(console: Console, source: SourceArgument, repo_id: RepoArgument, **options: Any) -> object:
     """Show what an upload would change, sample by sample."""
     return qflux_hub.diff_dataset(source, repo_id, progress=console.progress, **options)
+
+
+@_command("convert", ConvertOptions)
+def convert(
+    console: Console,
+    source: SourceArgument,
+    dest: DestArgument,
+    as_: Annotated[str, typer.Option("--as", metavar="LAYOUT", help="Layout to write.", show_default=False)],
+    **options: Any,
+) -> object:
+    """Write a dataset in another layout; images keep their bytes."""
+    return qflux_hub.convert_dataset(source, dest, as_=as_, progress=console.progress, **options)
 
 
 @_command("upload-lora", LoraUploadOptions)

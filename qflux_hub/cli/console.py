@@ -178,6 +178,9 @@ class _BarProgress(Progress):
         bars = Bars(*columns, TimeRemainingColumn(), console=self._console, transient=True, refresh_per_second=8)
         return _BarTask(bars, label, total)
 
+    def say(self, text: str) -> None:
+        self._console.print(words.visible(text), markup=False, highlight=False, style="yellow")
+
 
 class _BarTask(Task):
     def __init__(self, bars: Bars, label: str, total: int | None) -> None:
@@ -205,6 +208,9 @@ class _LineProgress(Progress):
 
     def task(self, label: str, total: int | None, unit: str = "B") -> Task:
         return _LineTask(self._console, label, total, unit)
+
+    def say(self, text: str) -> None:
+        self._console.print(words.visible(text), markup=False, highlight=False)
 
 
 class _LineTask(Task):

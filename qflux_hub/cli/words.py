@@ -27,6 +27,7 @@ from qflux_hub.report import (
     FsckReport,
     GcReport,
     UploadReport,
+    WriteReport,
     tally,
 )
 
@@ -188,6 +189,27 @@ def _(result: GcReport, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001
     removed = ((result.commits, "commit"), (result.xorbs, "xorb"), (result.objects, "object"), (result.files, "file"))
     counted = ", ".join(plural(count, kind) for count, kind in removed if count)
     out.print(Text(f"Removed {counted or 'nothing'}; {size(result.bytes)} freed."))
+
+
+@tell.register
+def _(result: WriteReport, out: Rich, *, verbose: bool) -> None:
+    if result.findings:
+        tell_findings(result.findings, out, verbose=verbose)
+        out.print()
+    held = ", ".join(f"{name} {count:,}" for name, count in result.splits.items())
+    out.print(Text.assemble((visible(result.source), "bold"), f" as {result.layout}: {held}"))
+    for loss in result.lost:
+        out.print(Text.assemble(("lost    ", "yellow"), visible(f"{loss.what} ({loss.count:,}): {loss.why}")))
+    moved = size(result.bytes["written"]) + " written"
+    if result.bytes["kept"]:
+        moved += f", {size(result.bytes['kept'])} were there already"
+    out.print(Text.assemble(("Done: ", "green"), f"{moved}, in {result.seconds:.1f} s."))
+    out.print(Text(result.dest), soft_wrap=True)
+
+
+@one_line.register
+def _(result: WriteReport) -> str:
+    return result.dest
 
 
 @one_line.register

@@ -6,15 +6,18 @@ every layout runs finds it there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from qflux_hub.errors import LayoutError, UsageError
+from qflux_hub.errors import LayoutError, RefusedError, UsageError
 from qflux_hub.layouts import directory, tables
-from qflux_hub.report import Finding, Found
+from qflux_hub.naming import on_disk
+from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
 from qflux_hub.tree import Tree
+from qflux_hub.writing import Folder, Output, Placed, Written, losses
 
 
 class Layout(Protocol):
@@ -24,12 +27,17 @@ class Layout(Protocol):
     """What ``--layout`` calls it."""
     SHAPE: str
     """What it looks like, in one line."""
+    LOSES: Mapping[str, str]
+    """What of a sample it may not hold, by the first word of ``Loss.what``, and why."""
 
     def splits(self, tree: Tree, found: Found) -> tuple[str, ...]:
         """The splits that ``tree`` has in this layout, in reading order; none when it has another shape.
 
         Opens no image. What looks like a split but is none is ``found``.
         """
+
+    def doubt(self, tree: Tree, splits: Sequence[str]) -> str:
+        """Why these ``splits`` are hardly meant in this layout, when another one fits too; "" when nothing is odd."""
 
     def missing(self, tree: Tree) -> str:
         """Why ``splits`` is empty, in words that go on from "directory: "."""
@@ -41,6 +49,15 @@ class Layout(Protocol):
         user named for them. A sample that cannot be built is ``found`` (with its id, where it has one) and not
         yielded, so one run reports all problems.
         """
+
+    def place(self, splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+        """Where samples will lie and what of them is held, in the order in which they will be read back.
+
+        Names that were recorded are kept where they are legal here and harmless on every disk.
+        """
+
+    def outputs(self, placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+        """The files that hold them."""
 
 
 LAYOUTS: tuple[Layout, ...] = (directory, tables)
@@ -59,6 +76,14 @@ def names() -> tuple[str, ...]:
     return tuple(layout.NAME for layout in LAYOUTS)
 
 
+def called(name: str) -> Layout:
+    """The layout of that name. Raises UsageError when there is none."""
+    for layout in LAYOUTS:
+        if name == layout.NAME:
+            return layout
+    raise UsageError(f"There is no layout {name!r}.", hint=f"Layouts: {', '.join(names())}.")
+
+
 def detect(tree: Tree, name: str | None, found: Found) -> Match:
     """The one layout that ``tree`` has, or the one called ``name``.
 
@@ -69,6 +94,9 @@ def detect(tree: Tree, name: str | None, found: Found) -> Match:
         raise UsageError(f"There is no layout {name!r}.", hint=f"Layouts: {', '.join(names())}.")
     met: dict[str, list[Finding]] = {layout.NAME: [] for layout in wanted}
     matches = [Match(layout, splits) for layout in wanted if (splits := layout.splits(tree, met[layout.NAME].append))]
+    meant = [match for match in matches if not match.layout.doubt(tree, match.splits)]
+    if len(meant) == 1:
+        matches = meant
     if len(matches) == 1:
         for finding in met[matches[0].layout.NAME]:  # what the other layouts took offence at does not matter
             found(finding)
@@ -87,3 +115,37 @@ def _advice(tree: Tree, wanted: Collection[Layout]) -> str:
     if not tree.files:
         return "The folder is empty."
     return "The dataset's folder is the one that holds:\n" + "\n".join(f"  {layout.SHAPE}" for layout in wanted)
+
+
+def write(
+    layout: Layout,
+    splits: Mapping[str, Sequence[Sample]],
+    dest: str | os.PathLike[str],
+    *,
+    force: bool,
+    progress: Progress,
+) -> tuple[list[Loss], Written]:
+    """Write samples to the folder ``dest``. What gets lost is said to ``progress`` before a byte is written.
+
+    Raises RefusedError when files are there with another content (unless ``force``), or when splits have names that
+    some disks cannot tell apart; and as ``Folder.write`` does.
+    """
+    names: dict[str, str] = {}
+    for split in splits:
+        other = names.setdefault(on_disk(split), split)
+        if other != split:
+            raise RefusedError(
+                f"The splits {other!r} and {split!r} would be the same on some disks; nothing was written.",
+                hint="Write them apart, with --split.",
+            )
+    placed = layout.place({split: samples for split, samples in splits.items() if samples})
+    lost: dict[tuple[str, str], int] = {}
+    for split, samples in placed.items():
+        for loss in losses(splits[split], samples, layout.LOSES):
+            lost[loss.what, loss.why] = lost.get((loss.what, loss.why), 0) + loss.count
+    told = [Loss(what, count, why) for (what, why), count in lost.items()]
+    for loss in told:
+        progress.say(f"The {layout.NAME} layout loses {loss.what} ({loss.count:,}): {loss.why}.")
+    size = sum(blob.size for samples in placed.values() for one in samples for _, blob in one.files())
+    with progress.task("Writing", size) as task:
+        return told, Folder(dest).write(lambda: layout.outputs(placed), force=force, task=task)

@@ -30,13 +30,22 @@ from qflux_hub.naming import (
     to_parse,
 )
 from qflux_hub.report import Finding, Found
-from qflux_hub.sample import Sample
-from qflux_hub.texts import decode_prompt
+from qflux_hub.sample import MASK, TARGET, Sample
+from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
+from qflux_hub.writing import Output, Placed, bases, extension, numbers
 
 NAME = "directory"
 SHAPE = "train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png"
 CONTROL_FOLDER, TARGET_FOLDER = "control_images", "training_images"
+LOSES: Mapping[str, str] = {
+    "sample": "it has no image that could be a control, or one with an extension that is not read",
+    "id": "it cannot name files, or another sample's files would have the same names",
+    "order": "samples are read in the order of their names",
+    "prompt": "outer white space and line ends of Windows are no part of a prompt",
+    "column": "there is no place for further columns",
+    "file": "files are named after their sample",
+}
 
 Key = tuple[str, str]
 """(split, id)"""
@@ -62,6 +71,13 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
 def _shaped(tree: Tree) -> list[str]:
     parts = (folder.split("/") for folder in tree.files)
     return sorted({part[0] for part in parts if len(part) >= 2 and part[1] in (CONTROL_FOLDER, TARGET_FOLDER)})
+
+
+def doubt(tree: Tree, splits: Sequence[str]) -> str:
+    """Folders of these names in which no prompt lies may be those of a table's images."""
+    folders = [tree.files.get(f"{split}/{TARGET_FOLDER}", ()) for split in splits]
+    prompts = any(split_extension(name)[1] == PROMPT_EXTENSION for names in folders for name in names)
+    return "" if prompts else f"no prompt in {TARGET_FOLDER}/"
 
 
 def missing(tree: Tree) -> str:
@@ -195,8 +211,8 @@ def _sort_controls(controls: _Names, prompts: _Names, found: Found) -> tuple[dic
         elif part.shadowed:
             message = f"{name} belongs to {part.base!r}, not to {part.shadowed!r}, because {part.base}.txt exists."
             found(codes.SHADOWED_NAME(f"{controls.folder}/{name}", message))
-    for numbers in further.values():
-        numbers.sort()
+    for found_numbers in further.values():
+        found_numbers.sort()
     return further, orphans
 
 
@@ -317,3 +333,35 @@ class _NearMisses:
         same = normalize("NFC", near) == normalize("NFC", stem)
         note = " (the same letters in another Unicode form)" if same else ""
         return f" Did you mean {self._names[near]!r}?{note}"
+
+
+def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+    """Every sample under its id, its controls under the numbers that they had."""
+    return {split: _place(split, [one for one in samples if _fits(one)]) for split, samples in splits.items()}
+
+
+def _fits(sample: Sample) -> bool:
+    return bool(sample.controls) and all(extension(blob).lower() in IMAGE_EXTENSIONS for _, blob in sample.media())
+
+
+def _place(split: str, samples: Sequence[Sample]) -> list[Placed]:
+    placed = []
+    for sample, base in zip(samples, bases(samples, longest="_control_999999999.jpeg"), strict=True):
+        stems = iter([control_stem(base, number) for number in numbers(sample)])
+        paths = []
+        for role, blob in sample.media():
+            stem = {TARGET: base, MASK: mask_stem(base)}.get(role) or next(stems)
+            beside = f"{split}/{TARGET_FOLDER}/{stem}{extension(blob)}"
+            is_beside = role == TARGET or (role == MASK and blob.name == beside)
+            paths.append(beside if is_beside else f"{split}/{CONTROL_FOLDER}/{stem}{extension(blob)}")
+        placed.append(Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths)))
+    return sorted(placed, key=lambda one: one.id)
+
+
+def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    """The images of each sample, then its prompt: so a prompt that is there has all its images."""
+    for split, samples in placed.items():
+        for one in samples:
+            for path, blob in one.files():
+                yield Output(path, blob)
+            yield Output.of(f"{split}/{TARGET_FOLDER}/{one.id}{PROMPT_EXTENSION}", one.prompt.encode())

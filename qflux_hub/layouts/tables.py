@@ -17,7 +17,7 @@ import io
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -28,23 +28,35 @@ from qflux_hub.errors import UsageError
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
     base_of,
+    control_stem,
     fold,
     is_image_name,
+    is_portable_path,
     is_split_name,
     lacking,
     mask_stem,
+    on_disk,
     prefer,
     split_extension,
     split_rank,
     stem,
 )
 from qflux_hub.report import Finding, Found
-from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Blob, Sample
 from qflux_hub.texts import clean_prompt, decode_table
 from qflux_hub.tree import Tree, unreadable
+from qflux_hub.writing import Output, Placed, bases, extension, numbers
 
 NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
+
+LOSES: Mapping[str, str] = {
+    "sample": "it has no control image, or one with an extension that is not read",
+    "id": "white space around it is no part of a cell",
+    "prompt": "outer white space and line ends of Windows are no part of a prompt",
+    "column": "its name has a meaning of its own here; or cells without a value, which become empty ones",
+    "file": "some disk cannot hold it, or holds another file by it",
+}
 
 _ROLES = {
     "id": ("id",),
@@ -135,6 +147,11 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
             message = f"There are {len(others) + 1} tables of {split!r}: {name} is used, {', '.join(others)} is not."
             found(codes.AMBIGUOUS_FILE(others[0], message, fix="remove the one that is wrong"))
     return tuple(sorted(names, key=split_rank))
+
+
+def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
+    """None: a table with control columns is nothing else."""
+    return ""
 
 
 def missing(tree: Tree) -> str:
@@ -585,3 +602,202 @@ class _Files:
                 for other, names in self._images(folder).items():
                     self._folded[fold(posixpath.join(folder, other))] = posixpath.join(folder, names[0])
         return self._folded.get(fold(_without_extension(path)))
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+    """Every file where it lay, when that is a path that any disk can hold; else ``<split>/control/<id>.png`` and so on.
+
+    A file that several samples share is written once.
+    """
+    fitting = {split: [sample for sample in samples if _fits(sample)] for split, samples in splits.items()}
+    room = _Room()
+    paths = {split: [_recorded(sample, room) for sample in samples] for split, samples in fitting.items()}
+    for split, samples in fitting.items():
+        canonical = bases(samples, longest="_control_999999999.jpeg")
+        named = paths[split]
+        listed = {
+            _without_extension(path)
+            for sample, own in zip(samples, named, strict=True)
+            for path, (role, _) in zip(own or (), sample.media(), strict=False)
+            if role != MASK
+        }
+        for number, sample in enumerate(samples):
+            own = named[number]
+            if own is None or (sample.mask is None and _would_find_mask(sample, own, room, listed)):
+                named[number] = room.fresh(split, sample, canonical[number])
+    return {split: list(_placed(samples, paths[split])) for split, samples in fitting.items()}
+
+
+def _fits(sample: Sample) -> bool:
+    return bool(sample.controls) and all(extension(blob).lower() in IMAGE_EXTENSIONS for _, blob in sample.media())
+
+
+@dataclass(slots=True)
+class _Room:
+    """Which files have which paths. Keys are paths with case and Unicode form set aside, as some disks do."""
+
+    files: dict[str, tuple[str, object]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+    def takes(self, path: str, blob: Blob) -> bool:
+        """Whether this file can lie there: nothing else does, nor is it a folder, nor below a file."""
+        key = on_disk(path)
+        above = key.split("/")[:-1]
+        other = self.files.get(key)
+        if other is not None:
+            return other == (path, _content(blob))
+        return key not in self.folders and not any("/".join(above[:n]) in self.files for n in range(1, len(above) + 1))
+
+    def put(self, path: str, blob: Blob) -> None:
+        """Let it lie there."""
+        key = on_disk(path)
+        self.files[key] = (path, _content(blob))
+        while "/" in key:
+            key = key.rpartition("/")[0]
+            self.folders.add(key)
+
+    def has_image(self, path: str) -> bool:
+        """Whether an image lies at this path, whatever its extension."""
+        return any(on_disk(path + ending) in self.files for ending in IMAGE_EXTENSIONS)
+
+    def fresh(self, split: str, sample: Sample, base: str) -> tuple[str, ...]:
+        """Paths that nothing else has, made of ``base``; nor has another file the name of the sample's mask."""
+        attempt = 1
+        while True:
+            stem, at = base if attempt == 1 else f"{base}-{attempt}", iter(numbers(sample))
+            paths = [
+                f"{split}/{'target' if role == TARGET else 'control'}/"
+                + (mask_stem(stem) if role == MASK else stem if role == TARGET else control_stem(stem, next(at)))
+                for role, _ in sample.media()
+            ]
+            masks = (f"{split}/{folder}/{mask_stem(stem)}" for folder in ("control", "target"))
+            if not any(map(self.has_image, (*paths, *masks))):
+                break
+            attempt += 1
+        named = tuple(path + extension(blob) for path, (_, blob) in zip(paths, sample.media(), strict=True))
+        for path, (_, blob) in zip(named, sample.media(), strict=True):
+            self.put(path, blob)
+        return named
+
+
+def _content(blob: Blob) -> object:
+    """What two blobs share that are the same file."""
+    return blob.sha256 or (blob.name, blob.size, blob.opener)
+
+
+def _recorded(sample: Sample, room: _Room) -> tuple[str, ...] | None:
+    """The paths that a sample's files had; None when one of them cannot have it."""
+    for _, blob in sample.media():
+        name = blob.name
+        if not (is_portable_path(name) and name == _path(name.strip()) and room.takes(name, blob)):
+            return None
+        room.put(name, blob)
+    return tuple(blob.name for _, blob in sample.media())
+
+
+def _would_find_mask(sample: Sample, paths: Sequence[str], room: _Room, listed: Collection[str]) -> bool:
+    """Whether the mask of another sample would be taken for one of this sample, which has none."""
+    images = zip(paths, sample.media(), strict=True)
+    first = {role: path for path, (role, _) in reversed(list(images))}
+    masks = (mask_stem(_without_extension(path)) for path in first.values())
+    return any(room.has_image(mask) and mask not in listed for mask in masks)
+
+
+def _placed(samples: Sequence[Sample], paths: Sequence[tuple[str, ...] | None]) -> Iterator[Placed]:
+    columns = _extra_columns(samples)
+    used: set[str] = set()
+    for sample, own in zip(samples, paths, strict=True):
+        name = base = _cell(sample.id).strip() or "x"
+        attempt = 1
+        while name in used:
+            attempt += 1
+            name = f"{base}-{attempt}"
+        used.add(name)
+        prompt = clean_prompt(_cell(sample.prompt).strip())
+        extra = {column: _cell(sample.extra.get(column) or "") for column in columns}
+        yield Placed(sample, name, prompt, extra, own or ())
+
+
+def _extra_columns(samples: Sequence[Sample]) -> list[str]:
+    """The further columns of a split that can stand in a table beside its own, in the order they come in."""
+    found = dict.fromkeys(column for sample in samples for column in sample.extra)
+    plain = (column for column in found if column.strip() and column == column.strip() and not _SIGNS.search(column))
+    return [column for column in plain if not _meaning(column) and column not in _RESERVED]
+
+
+_SIGNS = re.compile('[\0\r\n\t",;\ufeff]')
+
+
+def _cell(text: str) -> str:
+    return text.replace("\0", "")
+
+
+def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    """All images, each once, then the tables."""
+    written: set[str] = set()
+    for samples in placed.values():
+        for one in samples:
+            for path, blob in one.files():
+                if path not in written:
+                    written.add(path)
+                    yield Output(path, blob)
+    by_stem: dict[str, set[str]] = defaultdict(set)
+    for path in written:
+        by_stem[_without_extension(path)].add(path)
+    for split, samples in placed.items():
+        yield Output.of(f"{split}.csv", "".join(_lines(samples, by_stem)).encode())
+
+
+def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """The lines of a table. Columns that no row needs are left out: id and mask where the files' names say the same."""
+    controls = max((len(one.of(CONTROLS)) for one in samples), default=1)
+    rows = [
+        _Row(0, "", "", next(iter(one.of(TARGET)), ""), "", tuple(enumerate(one.of(CONTROLS))), NO_EXTRA)
+        for one in samples
+    ]
+    ids = _ids(rows, "", "", lambda _: None) != [one.id for one in samples]
+    targets = any(one.of(TARGET) for one in samples)
+    masks = any(one.of(MASK) and not _finds_its_mask(one, by_stem) for one in samples)
+    extra = list(samples[0].extra) if samples else []
+
+    def cells(one: Placed) -> Iterator[str]:
+        if ids:
+            yield one.id
+        if targets:
+            yield next(iter(one.of(TARGET)), "")
+        own = one.of(CONTROLS)
+        yield from (own[number] if number < len(own) else "" for number in range(controls))
+        if masks:
+            yield next(iter(one.of(MASK)), "")
+        yield one.prompt
+        yield from (one.extra[column] or "" for column in extra)
+
+    header = [
+        *(["id"] * ids),
+        *(["image"] * targets),
+        *(f"control_{number}" if number else "control" for number in range(controls)),
+    ]
+    yield _line([*header, *(["mask"] * masks), "prompt", *extra])
+    yield from (_line(cells(one)) for one in samples)
+
+
+def _finds_its_mask(one: Placed, by_stem: Mapping[str, Collection[str]]) -> bool:
+    """Whether a reader finds the mask by its name, as ``_Files.mask`` does."""
+    for path in (one.of(CONTROLS)[0], *one.of(TARGET)):
+        found = by_stem.get(mask_stem(_without_extension(path)), ())
+        if found:
+            return set(found) == set(one.of(MASK))
+    return False
+
+
+def _line(cells: Iterable[str]) -> str:
+    """Cells with quotes around those that need them; for leading white space, which would be skipped, too."""
+    return (
+        ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(cell) else cell for cell in cells) + "\n"
+    )
+
+
+_QUOTED = re.compile(r'[",;\t\r\n]|^\s|\s$')

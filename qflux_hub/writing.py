@@ -1,0 +1,344 @@
+"""What a layout makes of samples, what is lost by it, and files written so that nothing that is there is lost.
+
+A layout says first where every sample would lie (``Placed``); what differs from the samples is what gets lost, and it
+is known before a byte is written. Then it names the files (``Output``), and ``write`` makes them: each appears whole or
+not at all, files that are there and equal stay as they are, different ones are never overwritten unless forced. Sizes
+are bytes, paths have ``/`` and are relative to the target folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from qflux_hub.errors import DataError, OutsideRootError, RefusedError, VerificationError
+from qflux_hub.naming import LONGEST, control_stem, mask_stem, on_disk, parse, portable, split_extension
+from qflux_hub.report import Loss, Task
+from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
+from qflux_hub.tree import stamp_of
+
+WORKERS = 4
+_PIECE = 1 << 20
+_WAITING = 64
+"""Files that wait for a worker; more are not planned ahead."""
+_AT_MOST = 5
+
+
+# --- where samples will lie -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A sample as a layout will hold it, and as it will be read back.
+
+    ``paths`` are those of ``source.media()``, in that order; "" for one that has no place in the layout.
+    """
+
+    source: Sample
+    id: str
+    prompt: str
+    extra: Mapping[str, str | None]
+    paths: tuple[str, ...]
+
+    def of(self, role: str) -> list[str]:
+        """The paths of the media of one role."""
+        return [path for path, (own, _) in zip(self.paths, self.source.media(), strict=True) if own == role and path]
+
+    def files(self) -> Iterator[tuple[str, Blob]]:
+        """(path, content) of every medium that has a place."""
+        for path, (_, blob) in zip(self.paths, self.source.media(), strict=True):
+            if path:
+                yield path, blob
+
+
+def losses(samples: Sequence[Sample], placed: Sequence[Placed], why: Mapping[str, str]) -> list[Loss]:
+    """What of ``samples`` will not be read back from ``placed``; ``why`` explains it by the first word of each."""
+    counts: Counter[str] = Counter()
+    held = {one.source.id for one in placed}
+    counts["sample"] = len(samples) - len(held)
+    order = (sample.id for sample in samples if sample.id in held)
+    counts["order"] = sum(one.source.id != own for one, own in zip(placed, order, strict=True))
+    for one in placed:
+        counts["id"] += one.id != one.source.id
+        counts["prompt"] += one.prompt != one.source.prompt
+        for column in one.source.extra.keys() | one.extra.keys():
+            counts[f"column {column}"] += one.source.extra.get(column) != one.extra.get(column)
+        for path, (role, blob) in zip(one.paths, one.source.media(), strict=True):
+            if not path:
+                counts[_ROLES[role]] += 1
+            elif path.rpartition("/")[2] != blob.name.rpartition("/")[2]:
+                counts["file name"] += 1
+    first = [*_ROLES.values(), "sample", "id", "order", "prompt"]
+    named = sorted(counts, key=lambda what: (first.index(what) if what in first else len(first), what))
+    return [Loss(what, counts[what], why[what.partition(" ")[0]]) for what in named if counts[what]]
+
+
+_ROLES = {TARGET: "target", CONTROLS: "control", MASK: "mask"}
+
+
+def numbers(sample: Sample) -> list[int]:
+    """The number that each control has in its name where they all have one, in order; else 0, 1, 2, …"""
+    found: list[int] = []
+    for control in sample.controls:
+        part = parse(split_extension(control.name.rpartition("/")[2])[0], {sample.id})
+        if part.role not in ("main", "control") or (found and part.index <= found[-1]):
+            return list(range(len(sample.controls)))
+        found.append(part.index)
+    return found
+
+
+def bases(samples: Sequence[Sample], longest: str) -> list[str]:
+    """A stem for each sample, under which its files can lie in one folder with those of all others: its id, if it can.
+
+    ``longest`` is what may be appended to it. No file's stem equals another's on a disk that sets case or Unicode form
+    aside, and none reads as belonging to another sample.
+    """
+    wanted = [portable(sample.id, LONGEST - len(longest)) for sample in samples]
+    claimed = {on_disk(base) for base in wanted}
+    used: set[str] = set()
+    chosen: dict[int, str] = {}
+
+    def stems(sample: Sample, base: str) -> tuple[str, set[str]]:
+        further = {on_disk(control_stem(base, number)) for number in numbers(sample) if number}
+        return on_disk(base), further | ({on_disk(mask_stem(base))} if sample.mask else set())
+
+    # Those that can keep their id come first, so that nobody takes it from them.
+    for number in sorted(range(len(samples)), key=lambda number: wanted[number] != samples[number].id):
+        base, attempt = wanted[number], 1
+        while True:
+            own, further = stems(samples[number], base)
+            taken = own in used or not used.isdisjoint(further) or not claimed.isdisjoint(further - {own})
+            if not taken and (attempt == 1 or own not in claimed):
+                break
+            attempt += 1
+            base = portable(f"{wanted[number]}-{attempt}", LONGEST - len(longest))
+        used |= {own, *further}
+        chosen[number] = base
+    return [chosen[number] for number in range(len(samples))]
+
+
+def extension(blob: Blob) -> str:
+    """The extension of a blob's name as it is written there, with its dot."""
+    dot = blob.name.rpartition("/")[2].rpartition(".")
+    return "".join(dot[1:]) if dot[1] else ""
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+class Sink(Protocol):
+    """Takes the bytes of a file."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file to write: a copy of ``blob``, or what ``pour`` puts into a sink, the same at every call."""
+
+    path: str
+    blob: Blob | None = None
+    pour: Callable[[Sink, Callable[[int], None]], None] | None = None
+
+    @classmethod
+    def of(cls, path: str, content: bytes) -> Output:
+        """A small file of these bytes."""
+
+        def pour(sink: Sink, _: Callable[[int], None]) -> None:
+            sink.write(content)
+
+        return cls(path, pour=pour)
+
+
+@dataclass(slots=True)
+class Written:
+    """How many bytes were written, and how many were there already."""
+
+    written: int = 0
+    kept: int = 0
+
+
+class Folder:
+    """The target of a conversion. Nothing is made before ``write``."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self._real = os.path.realpath(self.root)
+        self._ready: set[Path] = set()
+
+    def write(self, outputs: Callable[[], Iterable[Output]], *, force: bool, task: Task) -> Written:
+        """Make all files, several at a time, in their order. ``outputs`` is called twice: the first time to look.
+
+        Raises RefusedError, before anything is written, when a file is there with another content (unless ``force``);
+        OutsideRootError when a link leads out of the folder; VerificationError when bytes are not those recorded;
+        DataError when a source changed or cannot be read.
+        """
+        done, different = Written(), []
+        there: dict[str, int] = {}
+        if self.root.exists():
+            for output in outputs():
+                final = self._place(output.path)
+                if os.path.lexists(final):
+                    size = self._size_if_equal(final, output)
+                    if size is None:
+                        different.append(output.path)
+                    else:
+                        there[output.path] = size
+                        task.advance(size if output.blob else 0)
+        if different and not force:
+            more = f" and {len(different) - _AT_MOST:,} more" if len(different) > _AT_MOST else ""
+            raise RefusedError(
+                f"{self.root} has other files of these names: {', '.join(different[:_AT_MOST])}{more}; "
+                "nothing was written.",
+                hint="Take another folder, or replace them with --force.",
+            )
+        done.kept = sum(there.values())
+        with ThreadPoolExecutor(WORKERS) as pool:
+            waiting: deque[Future[int]] = deque()
+            try:
+                for output in outputs():
+                    if output.path in there:
+                        continue
+                    waiting.append(pool.submit(self._make, output, task))
+                    if len(waiting) >= _WAITING:
+                        done.written += waiting.popleft().result()
+                done.written += sum(one.result() for one in waiting)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return done
+
+    def _place(self, path: str) -> Path:
+        """Where a file will lie, which is inside, also when links are followed."""
+        final = self.root / path
+        if final.parent not in self._ready:
+            real = os.path.realpath(final.parent)
+            if real != self._real and not real.startswith(self._real.rstrip(os.sep) + os.sep):
+                raise OutsideRootError(
+                    f"{path} would be written to {real}, outside of {self.root}.", hint="Remove the link."
+                )
+            self._ready.add(final.parent)
+        return final
+
+    def _size_if_equal(self, final: Path, output: Output) -> int | None:
+        """The size of the file that is there, if it is what would be written."""
+        try:
+            if final.is_symlink() or not final.is_file():
+                return None
+            size = final.stat().st_size
+            with final.open("rb") as file:
+                if output.blob is None:
+                    comparing = _Comparing(file)
+                    _pour(output, comparing)
+                    return size if comparing.equal and not file.read(1) else None
+                if size != output.blob.size:
+                    return None
+                if output.blob.sha256 is not None:
+                    return size if hashlib.file_digest(file, "sha256").digest() == output.blob.sha256 else None
+                comparing = _Comparing(file)
+                for piece in _pieces(output.blob):
+                    comparing.write(piece)
+                    if not comparing.equal:
+                        return None
+                return size
+        except OSError as error:
+            raise _unreadable(error, output.path) from error
+
+    def _make(self, output: Output, task: Task) -> int:
+        """Write one file beside its place, and move it there when it is whole."""
+        final = self._place(output.path)
+        beside = final.parent / f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}.qflux-part"
+        try:
+            try:
+                file = beside.open("wb", buffering=0)
+            except FileNotFoundError:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                file = beside.open("wb", buffering=0)
+            try:
+                with file:
+                    size = _copy(output.blob, file, task) if output.blob else _poured(output, file, task)
+                beside.replace(final)
+            except BaseException:
+                with suppress(OSError):
+                    beside.unlink()
+                raise
+        except OSError as error:
+            raise _unreadable(error, output.path) from error
+        return size
+
+
+def _pour(output: Output, sink: Sink, advance: Callable[[int], None] = lambda _: None) -> None:
+    if output.pour is not None:
+        output.pour(sink, advance)
+
+
+def _poured(output: Output, file: BinaryIO, task: Task) -> int:
+    _pour(output, _Whole(file), task.advance)
+    return file.tell()
+
+
+class _Whole:
+    """Writes all it is given: a file without a buffer may take less."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        return len(data)
+
+
+def _copy(blob: Blob, file: BinaryIO, task: Task) -> int:
+    """Copy a blob's bytes; its size, and its hash where one was recorded, must be theirs."""
+    size, digest = 0, hashlib.sha256() if blob.sha256 is not None else None
+    sink = _Whole(file)
+    for piece in _pieces(blob):
+        if digest is not None:
+            digest.update(piece)
+        sink.write(piece)
+        size += len(piece)
+        task.advance(len(piece))
+    if digest is not None and digest.digest() != blob.sha256:
+        raise VerificationError(
+            f"{blob.name} came with other bytes than were recorded.",
+            hint="Try again; if it stays so, the source's storage or something on the way is damaged.",
+        )
+    if size != blob.size:
+        raise DataError(f"{blob.name} changed while it was read.", hint="Run the same command again.")
+    return size
+
+
+def _pieces(blob: Blob) -> Iterator[bytes]:
+    with blob.open() as file:
+        while piece := file.read(_PIECE):
+            yield piece
+        if blob.stamp is not None and blob.stamp != stamp_of(file):
+            raise DataError(f"{blob.name} changed while it was read.", hint="Run the same command again.")
+
+
+class _Comparing:
+    """A sink that compares what it is given with a file instead of writing it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.equal = True
+
+    def write(self, data: bytes) -> int:
+        if self.equal and self._file.read(len(data)) != data:
+            self.equal = False
+        return len(data)
+
+
+def _unreadable(error: OSError, path: str) -> DataError:
+    reason = error.strerror or str(error)
+    return DataError(f"{path} cannot be written: {reason} ({error.filename or 'unknown file'}).")

@@ -1,0 +1,77 @@
+"""What goes into a layout comes out again; what does not was said before. For every layout, and every pair of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from qflux_hub import convert_dataset, layouts
+from qflux_hub.naming import is_portable_path, on_disk
+from qflux_hub.report import Progress
+from tests.builders import Scan, scan
+from tests.jobtools import tree
+from tests.layouttools import PLAIN_IDS, Splits, actual_losses, datasets, facts
+
+NAMES = layouts.names()
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KEEPING = [name for name in NAMES if name != "directory"]
+"""Layouts that hold everything of a plain dataset; the others lose further columns."""
+
+
+def written(name: str, splits: Splits, dest: Path) -> tuple[Scan, dict[str, int]]:
+    """The samples as they are read back, and the losses that were told, summed up."""
+    told, _ = layouts.write(layouts.called(name), splits, dest, force=False, progress=Progress())
+    counts: Counter[str] = Counter()
+    for loss in told:
+        assert loss.why
+        counts[loss.what] += loss.count
+    return scan(dest, name) if any(dest.rglob("*")) else Scan(name), dict(counts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(splits=datasets())
+@quick
+def test_what_was_told_to_get_lost_is_exactly_what_gets_lost(name, splits):
+    with tempfile.TemporaryDirectory() as folder:
+        back, told = written(name, splits, Path(folder, "out"))
+        lost: Counter[str] = Counter()
+        for split, samples in splits.items():
+            lost.update(actual_losses(samples, back.splits.get(split, [])))
+        assert dict(lost) == told
+        assert [finding for finding in back.findings if finding.severity == "error"] == []
+        paths = list(tree(Path(folder, "out")))
+        assert all(map(is_portable_path, paths))
+        assert len({on_disk(path) for path in paths}) == len(paths)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(splits=datasets())
+@quick
+def test_a_dataset_that_was_read_from_a_layout_loses_nothing_by_being_written_to_it(name, splits):
+    with tempfile.TemporaryDirectory() as folder:
+        first, again = Path(folder, "first"), Path(folder, "again")
+        written(name, splits, first)
+        if any(first.rglob("*")):
+            assert convert_dataset(first, again, as_=name, layout=name).lost == []
+            assert tree(again) == tree(first)
+
+
+@pytest.mark.parametrize(("first", "second"), [*permutations(NAMES, 2)])
+@given(splits=datasets(PLAIN_IDS, odd=False))
+@quick
+def test_plain_datasets_go_there_and_come_back(first, second, splits):
+    with tempfile.TemporaryDirectory() as folder:
+        a, b, c = (Path(folder, name) for name in "abc")
+        written(first, splits, a)
+        there = convert_dataset(a, b, as_=second, layout=first)
+        back = convert_dataset(b, c, as_=first, layout=second)
+        if there.lost == back.lost == []:
+            before, after = scan(a, first).splits, scan(c, first).splits
+            assert {split: list(map(facts, samples)) for split, samples in after.items()} == {
+                split: list(map(facts, samples)) for split, samples in before.items()
+            }
