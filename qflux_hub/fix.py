@@ -157,14 +157,16 @@ class _Plan:
             if repair.action == "rename":
                 renames[repair.to] = renames.pop(repair.path, repair.path)
         deletions = [repair for repair in self.repairs if repair.action == "delete"]
-        before = self.tree.base.read
         return [
             *(journal.Step("rename", path, to) for to, path in renames.items()),
             *(
-                journal.Step("edit", path, content=content, before=_digest(before(path)))
+                journal.Step("edit", path, content=content, before=self.tree.digests[path])
                 for path, content in self.tree.contents.items()
             ),
-            *(journal.Step("delete", repair.path, before=_digest(before(repair.path))) for repair in deletions),
+            *(
+                journal.Step("delete", repair.path, before=_digest(self.tree.base.read(repair.path)))
+                for repair in deletions
+            ),
         ]
 
 
@@ -234,6 +236,7 @@ class _Repaired:
         self.name = base.name
         self.files: dict[str, Sequence[str]] = dict(base.files)
         self.contents: dict[str, bytes] = {}
+        self.digests: dict[str, str] = {}
         self.junk = [*base.junk]
         self._origins: dict[str, str] = {}
         self._names: dict[str, set[str]] = {}
@@ -258,7 +261,11 @@ class _Repaired:
     def read(self, path: str) -> bytes:
         """All bytes of a small file, as edited."""
         real = self._real(path)
-        return self.contents[real] if real in self.contents else self.base.read(self.origin(path))
+        if real in self.contents:
+            return self.contents[real]
+        data = self.base.read(self.origin(path))
+        self.digests[path] = _digest(data)  # so that a change made to the file from now on is not overwritten
+        return data
 
     def names(self, folder: str) -> set[str]:
         """Everything that lies in a folder, also what no scan lists."""

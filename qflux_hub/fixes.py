@@ -115,7 +115,11 @@ def plan_repairs(seen: Evidence, only: Collection[str]) -> tuple[list[Repair], l
                 renames[path] = (finding, *_NAMES[finding.code](path, seen))
             elif finding.code in _CONTENTS:
                 _touch(seen, path, "edit")
-                contents[path], detail = _CONTENTS[finding.code](now(path))
+                old = now(path)
+                new, detail = _CONTENTS[finding.code](old)
+                if new == old:  # somebody else was faster
+                    continue
+                contents[path] = new
                 changes[path].append(Change(finding.code, path, "edit", None, detail))
         except _RefusedError as refused:
             left.append(_stays(finding, *refused.args))

@@ -177,9 +177,9 @@ class Log:
     def read(cls, path: Path) -> Log:
         """The log at ``path``, a file or its folder. Raises DataError when it is none, or lies elsewhere by now."""
         path = path / _LOG if path.is_dir() else path
-        place = path.parent
+        place = path.parent if path.parent.parts[-3:-1] == _PLACE else path.parent.absolute()
         root = place.parent.parent.parent
-        if path.name != _LOG or place.absolute().parts[-3:-1] != _PLACE:
+        if path.name != _LOG or place.parts[-3:-1] != _PLACE:
             raise DataError(
                 f"{path} is not where an undo log lies.", hint="A log works in its place: .qflux/undo/0001/log.json."
             )

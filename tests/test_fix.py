@@ -19,6 +19,7 @@ from qflux_hub.cli import words
 from qflux_hub.codes import CODES
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.fixes import REPAIRED
+from qflux_hub.report import Progress, Task
 from tests.builders import lay, lay_split, picture, scan, table, write
 from tests.fixtools import Meanwhile, snapshot
 
@@ -517,6 +518,24 @@ def test_the_folder_of_a_log_stands_for_the_log(faulty):
     assert snapshot(faulty) == before
 
 
+@pytest.mark.parametrize(
+    ("here", "log"),
+    [
+        ("", ".qflux/undo/0001"),
+        (".qflux", "undo/0001/log.json"),
+        (".qflux/undo/0001", "log.json"),
+        (".qflux/undo/0001", "."),
+        ("train", "../.qflux/undo/0001/log.json"),
+    ],
+)
+def test_a_log_is_found_from_everywhere(faulty, monkeypatch, here, log):
+    before = snapshot(faulty)
+    repair_faulty(faulty)
+    monkeypatch.chdir(faulty / here)
+    assert fix_dataset(undo=log).findings == []
+    assert snapshot(faulty) == before
+
+
 def test_logs_are_taken_back_in_any_order_where_they_do_not_meet(faulty):
     before = snapshot(faulty)
     first = fix_dataset(faulty, apply=True, layout="directory", only=["prompt-bom"])
@@ -649,6 +668,22 @@ def test_a_file_that_changes_meanwhile_is_not_touched_and_the_rest_is_taken_back
         name: seen for name, seen in before.items() if name != path
     }
     assert not (faulty / ".qflux").exists()
+
+
+def test_a_file_that_changes_after_it_was_read_is_not_overwritten(faulty):
+    class Busy(Progress):
+        looks = 0
+
+        def task(self, label, total, unit="B"):  # noqa: ARG002 - the seam's signature
+            self.looks += label == "Reading"
+            if self.looks == 2:  # what to do with it was derived from what it was at the first look
+                write(faulty / T / "a.txt", "mine")
+            return Task()
+
+    with pytest.raises(DataError, match=r"a\.txt changed while"):
+        fix_dataset(faulty, apply=True, layout="directory", progress=Busy())
+    assert (faulty / T / "a.txt").read_text() == "mine"
+    assert (faulty / C / "a.png").exists()
 
 
 def test_one_at_a_time(faulty):
