@@ -21,7 +21,7 @@ from qflux_hub import (
     upload_lora_safetensors,
 )
 from qflux_hub.localhub import LocalHub, RequestLog
-from qflux_hub.lora.sync import LoraUpload
+from qflux_hub.lora.results import LoraUpload
 from tests.builders import picture
 from tests.jobtools import Answer, api, environment, is_commit, network, once, qflux, writes
 from tests.weights import QWEN, lora, numbers, pack, put, shapes

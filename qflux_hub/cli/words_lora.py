@@ -13,8 +13,7 @@ from rich.text import Text
 from qflux_hub.cli.words import one_line, plural, size, tell, tell_findings
 from qflux_hub.lora.compare import Comparison, Module
 from qflux_hub.lora.describe import Lora
-from qflux_hub.lora.download import LocalPath
-from qflux_hub.lora.sync import LoraUpload
+from qflux_hub.lora.results import LocalPath, LoraUpload
 
 _MODULES = 12
 """Kinds of modules, or modules that differ, that are shown before the rest is counted."""

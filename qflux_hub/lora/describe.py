@@ -142,8 +142,9 @@ def describe(
 
 def add_contents(described: Lora, header: Header, contents: Contents) -> None:
     """Add the hashes and what the numbers showed."""
-    described.sha256, described.tensor_sha256 = contents.sha256, contents.tensor_sha256
-    if contents.values is not None:
+    described.sha256 = contents.sha256 or described.sha256
+    described.tensor_sha256 = contents.tensor_sha256 or described.tensor_sha256
+    if contents.values is not None and not described.values_checked:
         described.values_checked = True
         described.findings += judge_values(described.path, header, contents.values)
         described.valid = not described.failed

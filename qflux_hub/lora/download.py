@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from qflux_hub import codes
 from qflux_hub.errors import HubError, NotFoundError
 from qflux_hub.hub import Hub, RemoteHead, check_repo_id, open_hub
 from qflux_hub.lora import names
-from qflux_hub.lora.describe import Lora
 from qflux_hub.lora.fetch import (
     Fetched,
     cached,
@@ -25,60 +23,13 @@ from qflux_hub.lora.fetch import (
 )
 from qflux_hub.lora.local import open_weights
 from qflux_hub.lora.parcel import check_path
+from qflux_hub.lora.results import LocalPath, LoraDownload
 from qflux_hub.lora.sources import DEFAULT_NAME
 from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
 from qflux_hub.report import Finding, Progress
 
 TRIES, PAUSE = 3, 1.0
 """How often a Hub that does not answer is asked, where no copy is in the cache; seconds between."""
-
-
-@dataclass(slots=True)
-class LoraDownload:
-    """What a download did. ``verified``: the file has the hash that the Hub names, or named when it was cached."""
-
-    repo_id: str
-    revision: str
-    commit: str
-    path: str
-    filename: str
-    size: int
-    sha256: str | None
-    verified: bool
-    from_cache: bool
-    received: int
-    lora: Lora
-    lane: str = ""
-    findings: Sequence[Finding] = ()
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as ``--json`` prints it."""
-        return {
-            "repo_id": self.repo_id,
-            "revision": self.revision,
-            "commit": self.commit,
-            "path": self.path,
-            "size": self.size,
-            "sha256": self.sha256,
-            "verified": self.verified,
-            "from_cache": self.from_cache,
-            "bytes": {"received": self.received},
-            "lora": self.lora.to_dict(),
-            "findings": [finding.to_dict() for finding in self.findings],
-            "seconds": round(self.seconds, 3),
-        }
-
-
-class LocalPath(str):
-    """The path of a file that was downloaded; ``report`` says how."""
-
-    __slots__ = ("report",)
-    report: LoraDownload
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as ``--json`` prints it."""
-        return self.report.to_dict()
 
 
 def download_lora(

@@ -13,10 +13,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from qflux_hub import codes
 from qflux_hub.errors import HubError, RefusedError, VerificationError
@@ -165,7 +167,6 @@ def _fetch(hub: Hub, repo_id: str, file: RemoteHead, partial: Path, target: Path
             received += count
             if digest == file.etag:
                 opened.flush()
-                os.fsync(opened.fileno())
                 partial.replace(target)
                 return received
             opened.truncate(0)
@@ -198,13 +199,14 @@ def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, task: Ta
     while at < file.size:
         before = at
         try:
-            for piece in hub.fetch(repo_id, file, at):
-                taken = piece[: file.size - at]
-                opened.write(taken)
-                digest.update(taken)
-                task.advance(len(taken))
-                at += len(taken)
-                received += len(piece)
+            with _Beside(digest) as hashing:
+                for piece in hub.fetch(repo_id, file, at):
+                    taken = piece[: file.size - at]
+                    hashing.update(taken)
+                    opened.write(taken)
+                    task.advance(len(taken))
+                    at += len(taken)
+                    received += len(piece)
         except HubError:
             tries = 1 if at > before else tries + 1
             if tries > TRIES:
@@ -216,6 +218,31 @@ def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, task: Ta
                     f"{repo_id} ends {file.path} after {at:,} of {file.size:,} bytes.", hint="Try again later."
                 )
     return digest.hexdigest(), received
+
+
+class _Beside:
+    """Hashes in a thread, one piece behind, while the next one is fetched and written."""
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest, self._pool = digest, ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def update(self, piece: bytes) -> None:
+        self._wait()
+        self._last = self._pool.submit(self._digest.update, piece)
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wait()
+        self._pool.shutdown()
 
 
 def _in_parallel(hub: Hub, repo_id: str, file: RemoteHead, partial: Path) -> tuple[str, int] | None:

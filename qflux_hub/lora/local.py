@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +18,7 @@ from qflux_hub.lora.alpha import ADAPTER_CONFIG, TRAIN_CONFIG
 from qflux_hub.lora.describe import Lora, add_contents, describe, unreadable
 from qflux_hub.lora.header import Header, HeaderError, read_header
 from qflux_hub.lora.settings import SettingsError, read_settings
-from qflux_hub.lora.values import Contents, Values, read_through
+from qflux_hub.lora.values import Contents, Values, Wanted, read_through
 from qflux_hub.report import Found, Progress
 from qflux_hub.sample import Blob, Stamp
 from qflux_hub.state import now_ns, remember
@@ -40,7 +40,7 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """The file's hash, after ``hash_weights``."""
+        """The file's hash, after ``read_weights``."""
         return self.lora.sha256 or ""
 
     @property
@@ -87,17 +87,17 @@ def read_config(path: Path, found: Found) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def hash_weights(weights: Weights, progress: Progress, *, values: bool) -> None:
-    """Hash a file whose header is right, and check its numbers if asked; unless that is remembered."""
+def read_weights(weights: Weights, progress: Progress, wanted: Wanted) -> None:
+    """Hash a file whose header is right, and look at its numbers, as wanted; unless that is remembered."""
     header = weights.header
     if header is None:
         return
     with remember(weights.path.parent) as memory:
         contents = _remembered(memory.known(weights.blob))
-        if contents is None or (values and contents.values is None):
+        if not contents.has(wanted):
             started = now_ns()
             with weights.path.open("rb", buffering=0) as file, progress.task("Reading", weights.size) as task:
-                contents = read_through(file, header, task.advance, values=values)
+                contents = read_through(file, header, task.advance, wanted).joined(contents)
                 changed = (os.fstat(file.fileno()).st_size, stamp_of(file)) != (weights.size, weights.stamp)
             if changed or not is_unchanged(weights):
                 message = f"{weights.lora.path} changed while it was read; a trainer may be writing it."
@@ -105,9 +105,17 @@ def hash_weights(weights: Weights, progress: Progress, *, values: bool) -> None:
                 weights.lora.valid = False
                 return
             memory.learn(weights.blob, asdict(contents), started)
-    if not values:
-        contents = Contents(contents.sha256, contents.tensor_sha256)
+    if not wanted.values:
+        contents = replace(contents, values=None)
     add_contents(weights.lora, header, contents)
+
+
+def learn_sha256(weights: Weights, sha256: str, read_at_ns: int) -> None:
+    """Note the hash of a file that was read from ``read_at_ns`` on, and has not changed since it was opened."""
+    weights.lora.sha256 = sha256
+    with remember(weights.path.parent) as memory:
+        known = Contents(sha256).joined(_remembered(memory.known(weights.blob)))
+        memory.learn(weights.blob, asdict(known), read_at_ns)
 
 
 def is_unchanged(weights: Weights) -> bool:
@@ -119,8 +127,8 @@ def is_unchanged(weights: Weights) -> bool:
     return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (weights.size, weights.stamp.mtime_ns, weights.stamp.inode)
 
 
-def _remembered(known: Any) -> Contents | None:
-    if not isinstance(known, dict) or not {"sha256", "tensor_sha256"} <= known.keys():
-        return None
+def _remembered(known: Any) -> Contents:
+    if not isinstance(known, dict):
+        return Contents()
     values = known.get("values")
-    return Contents(known["sha256"], known["tensor_sha256"], Values(**values) if values else None)
+    return Contents(known.get("sha256"), known.get("tensor_sha256"), Values(**values) if values else None)

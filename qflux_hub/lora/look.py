@@ -17,10 +17,11 @@ from qflux_hub.lora.compare import Comparison, Side, compare
 from qflux_hub.lora.describe import Lora, describe, unreadable
 from qflux_hub.lora.fetch import fetch_to_cache
 from qflux_hub.lora.header import FIRST, Header, HeaderError, read_header
-from qflux_hub.lora.local import hash_weights, open_weights
+from qflux_hub.lora.local import open_weights, read_weights
 from qflux_hub.lora.names import choose
 from qflux_hub.lora.settings import SettingsError, read_settings
 from qflux_hub.lora.sources import resolve
+from qflux_hub.lora.values import Wanted
 from qflux_hub.options import InspectKeywords, InspectOptions
 from qflux_hub.report import Progress
 
@@ -91,7 +92,7 @@ def _on_disk(path: Path, options: InspectOptions, progress: Progress) -> Iterato
 
 def _local_side(path: Path, shown: str, options: InspectOptions, progress: Progress) -> Side:
     weights = open_weights(path, shown)
-    hash_weights(weights, progress, values=options.full)
+    read_weights(weights, progress, Wanted(tensor_sha256=True, values=options.full))
 
     def read(begin: int, end: int) -> bytes:
         with path.open("rb") as file:

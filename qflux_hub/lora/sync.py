@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -31,89 +31,20 @@ from qflux_hub.hub import Add, Commit, Hub, RepoState, Stream, check_repo_id, op
 from qflux_hub.lora.card import CARD, CardInput, base_of, check_card, model_card
 from qflux_hub.lora.describe import Lora
 from qflux_hub.lora.family import named_base
-from qflux_hub.lora.local import Weights, hash_weights, is_unchanged
+from qflux_hub.lora.local import Weights, is_unchanged, learn_sha256, read_weights
 from qflux_hub.lora.parcel import Item, Parcel, git_blob, pack_parcel
+from qflux_hub.lora.results import Action, FileAction, LoraUpload, RepoUrl
 from qflux_hub.lora.sources import Source
+from qflux_hub.lora.values import Wanted
 from qflux_hub.options import LoraUploadKeywords, LoraUploadOptions
-from qflux_hub.report import Finding, Progress
+from qflux_hub.report import Progress
+from qflux_hub.state import now_ns
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
 MODEL: Literal["model"] = "model"
 _PIECE = 4 * 1024 * 1024
 _NO_BRANCH = ("refs/",)
-
-Action = Literal["add", "update", "same", "copy"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileAction:
-    """One file of the repo and what becomes of it, with its reason in words."""
-
-    path: str
-    action: Action
-    reason: str
-    size: int
-    sha256: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The action as ``--json`` prints it."""
-        return {
-            "path": self.path,
-            "action": self.action,
-            "reason": self.reason,
-            "size": self.size,
-            "sha256": self.sha256,
-        }
-
-
-@dataclass(slots=True)
-class LoraUpload:
-    """What an upload did, or with ``dry_run`` would do. ``sent`` are the bytes that were new to the Hub."""
-
-    repo_id: str
-    url: str
-    lora: Lora | None
-    commit: str | None = None
-    changed: bool = False
-    dry_run: bool = False
-    private: bool = True
-    revision: str = "main"
-    files: Sequence[FileAction] = ()
-    sent: int = 0
-    lane: str = ""
-    findings: list[Finding] = field(default_factory=list)
-    commit_url: str | None = None
-    pull_request: str | None = None
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as ``--json`` prints it."""
-        return {
-            "repo_id": self.repo_id,
-            "url": self.url,
-            "revision": self.revision,
-            "commit": self.commit,
-            "changed": self.changed,
-            "dry_run": self.dry_run,
-            "private": self.private,
-            "files": [file.to_dict() for file in self.files],
-            "bytes": {"sent": self.sent},
-            "lora": self.lora.to_dict() if self.lora else None,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "seconds": round(self.seconds, 3),
-        }
-
-
-class RepoUrl(str):
-    """The URL of a repo; ``report`` says what the upload did."""
-
-    __slots__ = ("report",)
-    report: LoraUpload
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as ``--json`` prints it."""
-        return self.report.to_dict()
 
 
 def upload_lora(
@@ -196,19 +127,24 @@ class _Sync:
             if not _may_be_there(parcel, head):
                 self._require_write(hub)
             for weights in parcel.weights:
-                self._hash(weights, head)
+                self._read(weights, head)
                 parcel.findings += weights.lora.findings
                 weights.lora.findings = []
             self._stop_at_errors(parcel, hub.url(self.repo_id, MODEL))
             return self._sync(hub, parcel, head)
 
-    def _hash(self, weights: Weights, head: _Head) -> None:
-        """Hash a file, and look at its numbers unless the repo has it already."""
+    def _read(self, weights: Weights, head: _Head) -> None:
+        """Hash a file that the repo may have, by its size; look at the numbers of one that it has not.
+
+        A file of another size is new anyway: its hash is computed while it is sent.
+        """
         there = head.state.files.values() if head.state else ()
-        maybe_there = any(file.size == weights.size for file in there)
-        hash_weights(weights, self.progress, values=not maybe_there)
-        if maybe_there and not any(file.sha256 == weights.sha256 for file in there):
-            hash_weights(weights, self.progress, values=True)
+        if not any(file.size == weights.size for file in there):
+            read_weights(weights, self.progress, Wanted(sha256=self.options.dry_run, values=True))
+            return
+        read_weights(weights, self.progress, Wanted())
+        if not any(file.sha256 == weights.sha256 for file in there):
+            read_weights(weights, self.progress, Wanted(values=True))
 
     def _require_write(self, hub: Hub) -> None:
         """Once a run."""
@@ -296,6 +232,7 @@ class _Sync:
                 continue
             self._verify(hub, commit.oid, adds)
             self._tag(hub, commit.oid)
+            files = [replace(file, sha256=item.sha256) for file, item in zip(files, items, strict=True)]
             return self._report(hub, parcel, head, files, commit)
         raise ConflictError(
             f"{self.repo_id} changed {CONFLICTS} times while this upload was ready to commit; nothing was published.",
@@ -364,13 +301,14 @@ class _Sync:
             if file.action != "copy" and modes.get(file.path) == "regular" and item.content is not None:
                 adds.append(Add(file.path, file.size, content=item.content))
                 continue
-            if file.action != "copy" and file.sha256 not in self.sent:
+            if file.action != "copy" and item.sha256 not in self.sent:
                 self._send_one(hub, item)
-            adds.append(Add(file.path, file.size, file.sha256))
+            adds.append(Add(file.path, file.size, item.sha256))
         return adds
 
     def _send_one(self, hub: Hub, item: Item) -> None:
         """Send one file, and make sure that what was sent is what was hashed."""
+        started = now_ns()
         with self.progress.task("Sending", item.size) as task:
 
             def write(sink: Stream) -> None:
@@ -391,11 +329,14 @@ class _Sync:
                 create_pr=self.options.create_pr,
                 repo_type=MODEL,
             )
-        if sent.sha256 != item.sha256 or (item.weights and not is_unchanged(item.weights)):
+        unchanged = sent.size == item.size and (item.weights is None or is_unchanged(item.weights))
+        if not unchanged or (item.sha256 and sent.sha256 != item.sha256):
             raise DataError(
                 f"{item.file} changed while it was sent; nothing was published.",
                 hint="A trainer may be writing it. Run the same command again when it is done.",
             )
+        if item.weights is not None and not item.sha256:
+            learn_sha256(item.weights, sent.sha256, started)
         self.sent.add(sent.sha256)
         self.new_bytes += sent.new_bytes
 

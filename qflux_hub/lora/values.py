@@ -31,41 +31,71 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What a pass found. Hashes are SHA-256 in hex, of the file and of the data section alone."""
+class Wanted:
+    """What a pass is to find: the file's hash, that of the data section alone, what is wrong with the numbers."""
 
-    sha256: str
-    tensor_sha256: str
+    sha256: bool = True
+    tensor_sha256: bool = False
+    values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a pass found, None where it was not asked to. Hashes are SHA-256 in hex."""
+
+    sha256: str | None = None
+    tensor_sha256: str | None = None
     values: Values | None = None
 
+    def has(self, wanted: Wanted) -> bool:
+        """Whether everything that is wanted is there."""
+        return not (
+            (wanted.sha256 and self.sha256 is None)
+            or (wanted.tensor_sha256 and self.tensor_sha256 is None)
+            or (wanted.values and self.values is None)
+        )
 
-def read_through(file: BinaryIO, header: Header, advance: Callable[[int], None], *, values: bool) -> Contents:
+    def joined(self, other: Contents) -> Contents:
+        """With what ``other`` knows and this does not."""
+        return Contents(
+            self.sha256 or other.sha256, self.tensor_sha256 or other.tensor_sha256, self.values or other.values
+        )
+
+
+def read_through(file: BinaryIO, header: Header, advance: Callable[[int], None], wanted: Wanted) -> Contents:
     """Read ``file`` (at its start) to its end. Its size must be that of the header."""
     whole, data = hashlib.sha256(), hashlib.sha256()
+    judge = _Judge() if wanted.values else None
     with ThreadPoolExecutor(2) as pool:
         waiting: list[Future[None]] = []
 
-        def take(piece: bytes, *hashes: hashlib._Hash) -> None:
+        def take(piece: bytes, *, is_data: bool) -> None:
             """One piece behind: the next is read, and judged, while this one is hashed."""
             for done in waiting:
                 done.result()
-            waiting[:] = [pool.submit(one.update, piece) for one in hashes]
+            waiting.clear()
+            if wanted.sha256:
+                waiting.append(pool.submit(whole.update, piece))
+            if wanted.tensor_sha256 and is_data:
+                waiting.append(pool.submit(data.update, piece))
             advance(len(piece))
 
         for piece in _pieces(file, header.data_start):
-            take(piece, whole)
-        judge = _Judge() if values else None
+            take(piece, is_data=False)
         for tensor in header.tensors:
             for piece in _pieces(file, tensor.end - tensor.begin):
-                take(piece, whole, data)
+                take(piece, is_data=True)
                 if judge:
                     judge.look(tensor, piece)
             if judge:
                 judge.end(tensor)
         for done in waiting:
             done.result()
-    found = judge.values if judge else None
-    return Contents(whole.hexdigest(), data.hexdigest(), found)
+    return Contents(
+        whole.hexdigest() if wanted.sha256 else None,
+        data.hexdigest() if wanted.tensor_sha256 else None,
+        judge.values if judge else None,
+    )
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -21,17 +21,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench.hubs import hub
-from tests.bench.scans import scan, start
+from tests.bench.loras import lora
+from tests.bench.scans import check, scan, start
 from tests.bench.tables import Result, Setup, lines
 from tests.bench.uploads import again, slow, upload
 
 BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "start": start,
     "scan": scan,
+    "check": check,
     "upload": upload,
     "again": again,
     "hub": hub,
     "slow": slow,
+    "lora": lora,
 }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.bench.measure import ROOT, environment, python
@@ -38,12 +39,17 @@ class ServedHub:
         self.url, self.token, self.pid = url, token, pid
         self._log, self._seen = log, 0
 
-    def traffic(self) -> Traffic:
-        """What arrived since this was asked last."""
+    def requests(self) -> list[dict[str, Any]]:
+        """What arrived since this was asked last, a dictionary of a ``RequestLog`` each."""
         time.sleep(SETTLE_SECONDS)
         lines = self._log.read_text().splitlines()
         fresh = [json.loads(line) for line in lines[self._seen :]]
         self._seen = len(lines)
+        return fresh
+
+    def traffic(self) -> Traffic:
+        """The same in numbers."""
+        fresh = self.requests()
         return Traffic(
             requests=len(fresh),
             content=sum(one["bytes_received"] for one in fresh if any(part in one["path"] for part in _CONTENT)),
