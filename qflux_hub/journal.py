@@ -348,11 +348,14 @@ def _places(root: Path) -> list[Path]:
 def _make_place(root: Path) -> Path:
     undo = root.joinpath(*_PLACE)
     _check_place(root)
-    undo.mkdir(parents=True, exist_ok=True)
-    (undo / ".gitignore").write_bytes(b"*\n")
     last = max((int(place.name) for place in _places(root)), default=0)
     place = undo / f"{last + 1:04}"
-    place.mkdir()
+    try:
+        place.mkdir(parents=True)
+        (undo / ".gitignore").write_bytes(b"*\n")
+    except OSError:
+        _forget(root, place)
+        raise
     return place
 
 
@@ -365,11 +368,12 @@ def _check_place(root: Path) -> None:
 def _forget(root: Path, place: Path) -> None:
     """Remove a log that is done with, and the folders above when it was the last."""
     (place / _LOG).unlink(missing_ok=True)  # first: without it, the rest is known to be rubbish
-    shutil.rmtree(place)
+    if place.exists():
+        shutil.rmtree(place)
     undo = place.parent
     if not _places(root):
-        (undo / ".gitignore").unlink(missing_ok=True)
-        with suppress(OSError):  # not ours alone
+        with suppress(OSError):  # not there, or not ours alone
+            (undo / ".gitignore").unlink(missing_ok=True)
             undo.rmdir()
             undo.parent.rmdir()
 
