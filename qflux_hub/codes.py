@@ -855,6 +855,9 @@ DAMAGED_CACHE = _code(
     """Its bytes had another hash than it is named by: the disk, or a program that wrote into the cache.""",
 )
 
+OF_THE_WALK = frozenset({OUTSIDE_ROOT.name, MISSING_FILE.name})
+"""What listing a folder finds of links; of no weight where no sample can lie."""
+
 SAFETY = frozenset({OUTSIDE_ROOT.name})
 """Findings that end a job with the exit code for safety rather than for data."""
 

@@ -185,8 +185,9 @@ def _open(source: Source, options: ReadOptions) -> FolderTree:
 
 def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:
     """All samples of a tree that was listed already."""
-    findings: list[Finding] = list(tree.findings)
+    findings: list[Finding] = []
     match = layouts.detect(tree, options.layout, findings.append)
+    findings = [_as_grave_as_it_is(finding, match) for finding in tree.findings] + findings
     unknown = [split for split in options.splits if split not in match.splits]
     if unknown:
         raise UsageError(
@@ -220,6 +221,15 @@ def keep_only(scan: Scan, patterns: Sequence[str]) -> None:
 
 def _fits(name: str, pattern: str) -> bool:
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _as_grave_as_it_is(finding: Finding, match: layouts.Match) -> Finding:
+    """What the walk left out beside the splits of a folder, such as the links of a virtual environment, harms nobody.
+
+    A table may name any file of the folder, so there all of it counts.
+    """
+    beside = match.layout.NAME == "directory" and finding.where.partition("/")[0] not in match.splits
+    return replace(finding, severity="note") if beside and finding.code in codes.OF_THE_WALK else finding
 
 
 def judge_samples(scan: Scan, options: CheckOptions) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qflux_hub import check_dataset
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory
 from qflux_hub.tree import FolderTree
@@ -424,3 +425,15 @@ def test_every_image_is_used_once_or_reported(tmp_path_factory, bases, images):
 
 def test_a_picture_is_made_in_the_format_of_its_name():
     assert picture("a.jpg")[:3] == b"\xff\xd8\xff"
+
+
+def test_links_beside_the_splits_stop_nobody(tmp_path, tmp_path_factory):
+    root = lay_split(tmp_path / "ds", "train", "a")
+    outside = write(tmp_path_factory.mktemp("elsewhere") / "python3", "x")
+    (root / "venv/bin").mkdir(parents=True)
+    (root / "venv/bin/python").symlink_to(outside)
+    (root / "latest").symlink_to(root / "nowhere")
+    (root / "train/control_images/b.png").symlink_to(outside)
+    graves = {finding.where: finding.severity for finding in check_dataset(root).findings}
+    assert (graves["venv/bin/python"], graves["latest"]) == ("note", "note")
+    assert graves["train/control_images/b.png"] == "error"
