@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from qflux_hub.convert import convert_dataset
     from qflux_hub.diff import diff_dataset
+    from qflux_hub.download import download_dataset
     from qflux_hub.errors import (
         AuthError,
         ConflictError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "convert": ("convert_dataset",),
     "diff": ("diff_dataset",),
+    "download": ("download_dataset",),
     "errors": (
         "AuthError",
         "ConflictError",
@@ -97,6 +99,7 @@ __all__ = [
     "compare_loras",
     "convert_dataset",
     "diff_dataset",
+    "download_dataset",
     "download_lora",
     "fix_dataset",
     "inspect_lora",

@@ -130,6 +130,13 @@ class UploadOptions(WriteOptions, CheckOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DownloadOptions(FileOptions, HubOptions):
+    """What ``download_dataset`` takes."""
+
+    splits: Sequence[str] = _option((), "Only this split (repeatable).", flags="--split", metavar="NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreviewOptions(HubOptions, ReadOptions):
     """What ``preview_dataset`` takes."""
 
@@ -259,6 +266,17 @@ class UploadKeywords(CheckKeywords, total=False):
     mirror: bool
     workers: int
     card: bool
+
+
+class DownloadKeywords(TypedDict, total=False):
+    """Keywords of ``download_dataset``."""
+
+    hub: str | LocalHub | None
+    token: str | None
+    revision: str | None
+    splits: Sequence[str]
+    only: Sequence[str]
+    force: bool
 
 
 class InspectKeywords(TypedDict, total=False):

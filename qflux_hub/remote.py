@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +19,7 @@ from qflux_hub import cards, codes, frontmatter, index, pack
 from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
 from qflux_hub.index import Entry, Index, Media, Remote
+from qflux_hub.ranges import Ranges, Span
 from qflux_hub.report import Found, Progress
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 from qflux_hub.state import store, stored
@@ -154,8 +154,19 @@ def card_text(data: bytes) -> str:
         raise DataError(f"{CARD} on the Hub is not UTF-8 in line {line}.", hint=frontmatter.HINT) from error
 
 
-def samples(hub: Hub, repo_id: str, commit: str, split: str, known: Index, ids: Collection[str]) -> Iterator[Sample]:
-    """The samples called ``ids``, their texts read from the shards' text columns, their images as byte ranges."""
+def samples(
+    hub: Hub,
+    repo_id: str,
+    commit: str,
+    split: str,
+    known: Index,
+    ids: Collection[str],
+    ranges: Ranges | None = None,
+) -> Iterator[Sample]:
+    """The samples called ``ids``, their texts read from the shards' text columns, their images as byte ranges.
+
+    ``ranges`` reads them together with their neighbours.
+    """
     rows = {row.id: row for row in known.entries if row.id in ids}
     for shard in sorted({row.shard for row in rows.values()}):
         with hub.open(repo_id, shard, commit) as file:
@@ -164,8 +175,10 @@ def samples(hub: Hub, repo_id: str, commit: str, split: str, known: Index, ids: 
             row = rows.get(texts.pop("id"))
             if row is None:
                 continue
+            spans = [Span(hub, repo_id, commit, shard, media.offset, media.size, ranges) for media in row.media]
             blobs = [
-                (m.role, Blob(m.name, m.size, Span(hub, repo_id, commit, shard, m.offset, m.size))) for m in row.media
+                (media.role, Blob(media.name, media.size, span, sha256=media.sha256))
+                for media, span in zip(row.media, spans, strict=True)
             ]
             by_role = {role: [blob for name, blob in blobs if name == role] for role in (TARGET, CONTROLS, MASK)}
             yield Sample(
@@ -231,21 +244,3 @@ def _content(row: Mapping[str, Any]) -> str | None:
     sample = Sample(id=row["id"], split="", prompt=row["prompt"], controls=(), extra=extra)
     media = [Media(role, "", hashlib.sha256(image["bytes"]).digest(), 0, 0, 0) for role, image in present]
     return index.entry(sample, 0, media).content
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Opens one image inside a shard on the Hub, by a range read."""
-
-    hub: Hub
-    repo_id: str
-    commit: str
-    shard: str
-    offset: int
-    length: int
-
-    def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
-        """The image's bytes, in memory."""
-        return io.BytesIO(
-            self.hub.read(self.repo_id, self.shard, self.commit, (self.offset, self.offset + self.length))
-        )

@@ -142,11 +142,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One file to write: a copy of ``blob``, or what ``pour`` puts into a sink, the same at every call."""
+    """One file to write: a copy of ``blob``, or what ``pour`` puts into a sink, the same at every call.
+
+    ``reads``: the blobs that ``pour`` opens, in their order.
+    """
 
     path: str
     blob: Blob | None = None
     pour: Callable[[Sink, Callable[[int], None]], None] | None = None
+    reads: Sequence[Blob] = ()
 
     @classmethod
     def of(cls, path: str, content: bytes) -> Output:
@@ -156,6 +160,9 @@ class Output:
             sink.write(content)
 
         return cls(path, pour=pour)
+
+
+Arrange = Callable[[Iterable[Output]], Iterable[Output]]
 
 
 @dataclass(slots=True)
@@ -174,8 +181,17 @@ class Folder:
         self._real = os.path.realpath(self.root)
         self._ready: set[Path] = set()
 
-    def write(self, outputs: Callable[[], Iterable[Output]], *, force: bool, task: Task) -> Written:
+    def write(
+        self,
+        outputs: Callable[[], Iterable[Output]],
+        *,
+        force: bool,
+        task: Task,
+        arrange: Arrange = lambda outputs: outputs,
+    ) -> Written:
         """Make all files, several at a time, in their order. ``outputs`` is called twice: the first time to look.
+
+        ``arrange`` is given those that are not there yet, and puts them into an order that suits their source.
 
         Raises RefusedError, before anything is written, when a file is there with another content (unless ``force``);
         OutsideRootError when a link leads out of the folder; VerificationError when bytes are not those recorded;
@@ -204,9 +220,7 @@ class Folder:
         with ThreadPoolExecutor(WORKERS) as pool:
             waiting: deque[Future[int]] = deque()
             try:
-                for output in outputs():
-                    if output.path in there:
-                        continue
+                for output in arrange(output for output in outputs() if output.path not in there):
                     waiting.append(pool.submit(self._make, output, task))
                     if len(waiting) >= _WAITING:
                         done.written += waiting.popleft().result()

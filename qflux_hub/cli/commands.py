@@ -19,6 +19,7 @@ from qflux_hub.fixes import EXTENSION_CODES
 from qflux_hub.options import (
     ConvertOptions,
     DiffOptions,
+    DownloadOptions,
     FixOptions,
     FullCheckOptions,
     InspectOptions,
@@ -153,6 +154,12 @@ def convert(
 ) -> object:
     """Write a dataset in another layout; images keep their bytes."""
     return qflux_hub.convert_dataset(source, dest, as_=as_, progress=console.progress, **options)
+
+
+@_command("download-dataset", DownloadOptions)
+def download_dataset(console: Console, repo_id: RepoArgument, dest: DestArgument, **options: Any) -> object:
+    """Write a dataset of the Hub out as files, verified."""
+    return qflux_hub.download_dataset(repo_id, dest, progress=console.progress, **options)
 
 
 @_command("upload-lora", LoraUploadOptions)

@@ -1,0 +1,114 @@
+"""Write a dataset of a Hub out as files: straight from its shards, by the byte ranges that its index tells.
+
+Every image is compared with its recorded SHA-256 and every text with its hash; files that are there and equal are not
+fetched again, so the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Unpack
+
+from qflux_hub import index, layouts, remote
+from qflux_hub.errors import LayoutError, NotFoundError, VerificationError
+from qflux_hub.hub import Hub, check_repo_id, open_hub
+from qflux_hub.naming import split_rank
+from qflux_hub.options import DownloadKeywords, DownloadOptions
+from qflux_hub.ranges import Ranges, place
+from qflux_hub.remote import Head
+from qflux_hub.report import Finding, Progress, WriteReport
+from qflux_hub.sample import Sample
+from qflux_hub.source import Scan, keep_only
+from qflux_hub.writing import Output
+
+HUB = "hub"
+
+
+def download_dataset(
+    repo_id: str,
+    dest: str | os.PathLike[str],
+    *,
+    as_: str = "directory",
+    progress: Progress | None = None,
+    **options: Unpack[DownloadKeywords],
+) -> WriteReport:
+    """Write the dataset repo ``repo_id`` to the folder ``dest`` in the layout called ``as_``, in source order.
+
+    Files get the names and bytes that were uploaded, where the layout can hold them; what it cannot hold is in ``lost``
+    of the report, and is said to ``progress`` before anything is written. Options: ``options.DownloadOptions``. Raises
+    AuthError, NotFoundError (repo, revision or split), HubError; VerificationError when bytes differ from those
+    recorded; RefusedError when a file is there with another content.
+    """
+    chosen, progress = DownloadOptions(as_=as_, **options), progress or Progress()
+    layout = layouts.called(chosen.as_)
+    check_repo_id(repo_id)
+    started = time.perf_counter()
+    with open_hub(chosen.hub, chosen.token) as hub, Ranges() as ranges:
+        scan = _scan(hub, repo_id, chosen, ranges, progress)
+        keep_only(scan, chosen.only)
+
+        def arrange(outputs: Iterable[Output]) -> Iterator[Output]:
+            """Copies as they lie in the shards, then the files that hold texts."""
+            files = list(outputs)
+            ranges.expect(blob for one in files for blob in ([one.blob] if one.blob else one.reads))
+            yield from sorted(files, key=lambda one: (0, *place(one.blob)) if one.blob else (1, "", 0))
+
+        lost, done = layouts.write(layout, scan.splits, dest, force=chosen.force, progress=progress, arrange=arrange)
+    return WriteReport(
+        source=repo_id,
+        dest=os.fspath(dest),
+        layout=layout.NAME,
+        splits={split: len(samples) for split, samples in scan.splits.items()},
+        lost=lost,
+        bytes={"read": ranges.received, "written": done.written, "kept": done.kept},
+        findings=scan.findings,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _scan(hub: Hub, repo_id: str, options: DownloadOptions, ranges: Ranges, progress: Progress) -> Scan:
+    """The samples of the wanted splits, in source order, with images as ranges of the shards."""
+    findings = list[Finding](hub.findings)
+    head = remote.read(hub, repo_id, options.revision, findings.append)
+    if head.state is None:
+        raise NotFoundError(
+            f"There is no dataset {repo_id} on {hub.endpoint} that this account may see.",
+            hint="Check the spelling, and which account the token belongs to.",
+            what="repo",
+        )
+    if head.missing:
+        hint = "It is a branch, a tag or a commit id."
+        raise NotFoundError(f"{repo_id} has no revision {options.revision!r}.", hint=hint, what="revision")
+    there = sorted(head.splits(), key=split_rank)
+    unknown = [split for split in options.splits if split not in there]
+    if unknown:
+        names = " or ".join(map(repr, unknown))
+        raise NotFoundError(f"{repo_id} has no split {names}.", hint=f"It has: {', '.join(there) or 'none'}.")
+    scan = Scan(repo_id, HUB, {}, findings)
+    with progress.task("Reading", None, "samples") as task:
+        for split in options.splits or there:
+            scan.splits[split] = []
+            for sample in _samples(hub, repo_id, head, split, ranges):
+                scan.splits[split].append(sample)
+                task.advance()
+    return scan
+
+
+def _samples(hub: Hub, repo_id: str, head: Head, split: str, ranges: Ranges) -> Sequence[Sample]:
+    known = head.remote.indexes.get(split)
+    if known is None or not head.is_known(split) or not head.commit:
+        raise LayoutError(f"{repo_id} has no index of {split!r}.", hint="qflux did not write it, or it was changed.")
+    rows = {row.id: row for row in known.entries}
+    found = list(remote.samples(hub, repo_id, head.commit, split, known, rows, ranges))
+    for sample in found:
+        row, now = rows[sample.id], index.entry(sample, 0, ())
+        if (row.prompt_sha256, row.extra_sha256) != (now.prompt_sha256, now.extra_sha256):
+            raise VerificationError(
+                f"The texts of {sample.id!r} in {sample.origin} are not those that were uploaded.",
+                hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+            )
+    if len(found) < len(rows):
+        raise VerificationError(f"The shards of {split!r} lack {len(rows) - len(found):,} samples of its index.")
+    return sorted(found, key=lambda sample: rows[sample.id].order)
