@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+import typer.main
 
 from qflux_hub import (
     ConflictError,
@@ -17,9 +19,14 @@ from qflux_hub import (
     RefusedError,
     UsageError,
     VisibilityError,
+    compare_loras,
+    download_lora,
+    inspect_lora,
+    options,
     upload_lora,
     upload_lora_safetensors,
 )
+from qflux_hub.cli.commands import app
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.lora.results import LoraUpload
 from tests.builders import picture
@@ -636,7 +643,7 @@ def test_scrubbed_copies_are_uploaded_and_the_files_stay(hub: LocalHub, repo: st
     assert upload_lora(path, repo, **options).changed is False
 
 
-# --- the command ------------------------------------------------------------------------------------------------
+# --- the commands ------------------------------------------------------------------------------------------------
 
 
 def test_the_command_tells_and_ends_as_documented(hub: LocalHub, repo: str, weights: Path, tmp_path: Path):
@@ -655,3 +662,20 @@ def test_the_command_tells_and_ends_as_documented(hub: LocalHub, repo: str, weig
     assert told["error"]["type"] == "RefusedError"
     assert told["report"]["findings"][0]["code"] in ("missing-alpha", "secret-found")
     assert SECRET not in refused.stdout + refused.stderr
+
+
+PAIRS = {
+    "upload-lora": (upload_lora, options.LoraUploadOptions, options.LoraUploadKeywords, {"src", "repo_id"}),
+    "download-lora": (download_lora, options.LoraDownloadOptions, options.LoraDownloadKeywords, {"repo_id"}),
+    "inspect-lora": (inspect_lora, options.InspectOptions, options.InspectKeywords, {"file_or_repo"}),
+    "compare-lora": (compare_loras, options.InspectOptions, options.InspectKeywords, {"a", "b"}),
+}
+
+
+@pytest.mark.parametrize("command", PAIRS)
+def test_a_command_its_function_and_its_options_are_the_same(command: str):
+    function, chosen, keywords, arguments = PAIRS[command]
+    fields = {field.name for field in dataclasses.fields(chosen)}
+    taken = {*get_type_hints(function)} - {"return", "options", "progress"} - arguments
+    assert keywords.__annotations__.keys() | taken == fields
+    assert fields | arguments <= {one.name for one in typer.main.get_command(app).commands[command].params}

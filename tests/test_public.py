@@ -18,6 +18,11 @@ CONTRACT = {
     "scan_dataset": ["source"],
     "check_dataset": ["source"],
     "fix_dataset": ["source"],
+    "upload_lora_safetensors": ["src_path", "repo_id"],
+    "upload_lora": ["src", "repo_id", "private"],
+    "download_lora": ["repo_id", "filename"],
+    "inspect_lora": ["file_or_repo"],
+    "compare_loras": ["a", "b"],
 }
 
 

@@ -21,7 +21,7 @@ REMOVED = "[removed]"
 _TOKENS: tuple[tuple[str, str], ...] = (
     ("a Hugging Face token", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}\b"),
     ("a Hugging Face OAuth token", r"\bhf_(?:oauth|jwt)_[A-Za-z0-9._-]{20,}"),
-    ("an OpenAI key", r"\bsk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}"),
+    ("an OpenAI key", r"\bsk-(?!ant-)(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}"),
     ("an Anthropic key", r"\bsk-ant-[A-Za-z0-9_-]{20,}"),
     ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,})"),
     ("a GitLab token", r"\bglpat-[A-Za-z0-9_-]{20,}"),
