@@ -97,78 +97,122 @@ def plan_repairs(seen: Evidence, only: Collection[str]) -> tuple[list[Repair], l
     Repairs are made in their order. Where one makes room for another, or brings something else to light, it takes
     another look: the caller makes these, sees anew, and asks again until there are none.
     """
-    left: list[Finding] = []
-    renames: dict[str, tuple[Finding, str, str]] = {}
-    contents: dict[str, bytes] = {}
-    changes: dict[str, list[Change]] = defaultdict(list)
+    wanted = [finding for finding in seen.findings if finding.code in only]
+    planner = _Planner(seen)
+    planner.convert([finding for finding in wanted if finding.code in _CONTENTS])
+    planner.rename([finding for finding in wanted if finding.code in _NAMES])
+    planner.correct([finding for finding in wanted if finding.code == codes.CORRECTED_EXTENSION.name])
+    planner.edit()
+    if codes.JUNK.name in only:
+        planner.delete_junk()
+    return planner.repairs, planner.left
 
-    def now(path: str) -> bytes:
-        return contents[path] if path in contents else seen.read(path)
 
-    for finding in seen.findings:
-        if finding.code not in only:
-            continue
-        path = finding.where
-        try:
-            if finding.code in _NAMES:
-                _touch(seen, path, "rename")
-                renames[path] = (finding, *_NAMES[finding.code](path, seen))
-            elif finding.code in _CONTENTS:
-                _touch(seen, path, "edit")
-                old = now(path)
-                new, detail = _CONTENTS[finding.code](old)
-                if new == old:  # somebody else was faster
-                    continue
-                contents[path] = new
-                changes[path].append(Change(finding.code, path, "edit", None, detail))
-        except _RefusedError as refused:
-            left.append(_stays(finding, *refused.args))
-    cells: dict[str, dict[tuple[int, int], str]] = defaultdict(dict)
-    named = _by_file(reference for reference in seen.references if reference.exact)
-    repairs: list[Repair] = []
-    clashes = _Clashes(seen, {path: to for path, (_, to, _) in renames.items()}, named)
-    for path, (finding, to, detail) in renames.items():
-        try:
-            clashes.check(path, to)
-            for reference in named.get(path, ()):
-                _touch(seen, reference.table, "edit", f"{reference.table}, which names it,")
-        except _RefusedError as refused:
-            left.append(_stays(finding, *refused.args))
-            continue
-        repairs.append(Repair("rename", path, (Change(finding.code, path, "rename", to, detail),), to=to))
-        for reference in named.get(path, ()):
-            _say(reference, to, finding.code, cells, changes)
-    if codes.CORRECTED_EXTENSION.name in only:
-        renamed = {repair.path for repair in repairs}
-        tables = {finding.where: finding for finding in seen.findings if finding.code == codes.CORRECTED_EXTENSION.name}
+class _Planner:
+    """Repairs so far, in their order, and the findings that stay. Edits of one file are collected to one repair."""
+
+    def __init__(self, seen: Evidence) -> None:
+        self.repairs: list[Repair] = []
+        self.left: list[Finding] = []
+        self._seen = seen
+        self._named: dict[str, list[Reference]] = defaultdict(list)
         for reference in seen.references:
+            if reference.exact:
+                self._named[reference.file].append(reference)
+        self._contents: dict[str, bytes] = {}
+        self._cells: dict[str, dict[tuple[int, int], str]] = defaultdict(dict)
+        self._changes: dict[str, list[Change]] = defaultdict(list)
+
+    def convert(self, findings: Iterable[Finding]) -> None:
+        """Edit the contents of prompts and tables."""
+        for finding in findings:
+            path, old = finding.where, self._content(finding.where)
+            try:
+                self._touch(path, "edit")
+                new, detail = _CONTENTS[finding.code](old)
+            except _RefusedError as refused:
+                self._leave(finding, refused)
+                continue
+            if new != old:  # else somebody was faster
+                self._contents[path] = new
+                self._changes[path].append(Change(finding.code, path, "edit", None, detail))
+
+    def rename(self, findings: Iterable[Finding]) -> None:
+        """Rename images, and change the cells that name them."""
+        wanted: list[tuple[Finding, str, str]] = []
+        for finding in findings:
+            try:
+                self._touch(finding.where, "rename")
+                wanted.append((finding, *_NAMES[finding.code](finding.where, self._seen)))
+            except _RefusedError as refused:
+                self._leave(finding, refused)
+        clashes = _Clashes(
+            {finding.where: to for finding, to, _ in wanted},
+            self._seen.names,
+            self._named if self._seen.by_name else (),
+        )
+        for finding, to, detail in wanted:
+            path = finding.where
+            try:
+                clashes.check(path, to)
+                for reference in self._named.get(path, ()):
+                    self._touch(reference.table, "edit", f"{reference.table}, which names it,")
+            except _RefusedError as refused:
+                self._leave(finding, refused)
+                continue
+            self.repairs.append(Repair("rename", path, (Change(finding.code, path, "rename", to, detail),), to=to))
+            for reference in self._named.get(path, ()):
+                self._say(reference, to, finding.code)
+
+    def correct(self, findings: Iterable[Finding]) -> None:
+        """Write the extensions that files have into the cells that name them by another one."""
+        renamed = {repair.path for repair in self.repairs}
+        tables = {finding.where: finding for finding in findings}
+        for reference in self._seen.references:
             if reference.exact or reference.table not in tables or reference.file in renamed:
                 continue
             try:
-                _touch(seen, reference.table, "edit")
-                _say(reference, reference.file, codes.CORRECTED_EXTENSION.name, cells, changes)
+                self._touch(reference.table, "edit")
+                self._say(reference, reference.file, codes.CORRECTED_EXTENSION.name)
             except _RefusedError as refused:
-                left.append(_stays(tables.pop(reference.table), *refused.args))
-    delimiters = {reference.table: reference.delimiter for reference in seen.references}
-    for table, said in cells.items():
-        contents[table] = _with_cells(now(table), said, delimiters[table])
-    repairs += [Repair("edit", path, tuple(changes[path]), content=content) for path, content in contents.items()]
-    if codes.JUNK.name in only:
-        for path in seen.junk:
-            if not seen.hindrance(path, "delete"):  # what lies behind a link is found where it lies
+                self._leave(tables.pop(reference.table), refused)
+
+    def edit(self) -> None:
+        """Make all edits of a file one repair."""
+        delimiters = {reference.table: reference.delimiter for reference in self._seen.references}
+        for table, said in self._cells.items():
+            self._contents[table] = _with_cells(self._content(table), said, delimiters[table])
+        for path, content in self._contents.items():
+            self.repairs.append(Repair("edit", path, tuple(self._changes[path]), content=content))
+
+    def delete_junk(self) -> None:
+        """Delete litter. What lies behind a link is found where it lies."""
+        for path in self._seen.junk:
+            if not self._seen.hindrance(path, "delete"):
                 change = Change(codes.JUNK.name, path, "delete", None, "litter of a file manager")
-                repairs.append(Repair("delete", path, (change,)))
-    return repairs, left
+                self.repairs.append(Repair("delete", path, (change,)))
 
+    def _content(self, path: str) -> bytes:
+        return self._contents[path] if path in self._contents else self._seen.read(path)
 
-def _touch(seen: Evidence, path: str, action: Action, subject: str = "it") -> None:
-    why = seen.hindrance(path, action)
-    if why:
-        raise _RefusedError(f"{subject} {why}", "repair it by hand")
+    def _touch(self, path: str, action: Action, subject: str = "it") -> None:
+        why = self._seen.hindrance(path, action)
+        if why:
+            raise _RefusedError(f"{subject} {why}", "repair it by hand")
 
+    def _leave(self, finding: Finding, refused: _RefusedError) -> None:
+        why, advice = refused.args
+        self.left.append(replace(finding, message=f"{finding.message} Not repaired: {why}.", fix=advice))
 
-def _stays(finding: Finding, why: str, advice: str) -> Finding:
-    return replace(finding, message=f"{finding.message} Not repaired: {why}.", fix=advice)
+    def _say(self, reference: Reference, file: str, code: str) -> None:
+        """Let a cell name ``file``, which lies in the same folder as what it names now; the rest of it stays."""
+        cell, table = reference.cell, reference.table
+        end = len(cell.rstrip())
+        begin = max(cell.rfind("/", 0, end), cell.rfind("\\", 0, end)) + 1 or end - len(cell.strip())
+        name = file.rpartition("/")[2]
+        self._cells[table][reference.record, reference.position] = cell[:begin] + name + cell[end:]
+        detail = f"line {reference.line}: {cell[begin:end]} to {name}"
+        self._changes[table].append(Change(code, table, "edit", None, detail))
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -187,9 +231,8 @@ def _control_name(path: str, seen: Evidence) -> tuple[str, str]:  # noqa: ARG001
     old = legacy(stem)
     if old is None or not 1 <= old.index <= _HIGHEST_CONTROL:
         raise _RefusedError("its number is not one that controls have", "rename it with its right number")
-    return control_stem(old.base, old.index) + path[
-        len(stem) :
-    ], f"control {old.index} of {old.base.rpartition('/')[2]!r}"
+    to = control_stem(old.base, old.index) + path[len(stem) :]
+    return to, f"control {old.index} of {old.base.rpartition('/')[2]!r}"
 
 
 _NAMES: Mapping[str, Callable[[str, Evidence], tuple[str, str]]] = {
@@ -205,9 +248,10 @@ class _Clashes:
     Two images with one stem claim one role, so no rename may bring about such a pair, unless both are named by tables.
     """
 
-    def __init__(self, seen: Evidence, renames: Mapping[str, str], named: Collection[str]) -> None:
-        self._names = seen.names
-        self._named = named if seen.by_name else ()
+    def __init__(
+        self, renames: Mapping[str, str], names: Callable[[str], Collection[str]], named: Collection[str]
+    ) -> None:
+        self._names, self._named = names, named
         self._folders: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {}
         self._to: dict[str, list[str]] = defaultdict(list)
         self._to_stem: dict[str, list[str]] = defaultdict(list)
@@ -273,30 +317,6 @@ _CONTENTS: Mapping[str, Callable[[bytes], tuple[bytes, str]]] = {
     codes.PROMPT_LINE_ENDS.name: _with_lf,
 }
 """By code: the new content of a file, and what became of the old."""
-
-
-def _by_file(references: Iterable[Reference]) -> dict[str, list[Reference]]:
-    by_file: dict[str, list[Reference]] = defaultdict(list)
-    for reference in references:
-        by_file[reference.file].append(reference)
-    return by_file
-
-
-def _say(
-    reference: Reference,
-    file: str,
-    code: str,
-    cells: dict[str, dict[tuple[int, int], str]],
-    changes: dict[str, list[Change]],
-) -> None:
-    """Let a cell name ``file``, which lies in the same folder as what it names now; the rest of it stays as it is."""
-    end = len(reference.cell.rstrip())
-    begin = max(reference.cell.rfind("/", 0, end), reference.cell.rfind("\\", 0, end)) + 1
-    begin = begin or end - len(reference.cell.strip())
-    name = file.rpartition("/")[2]
-    cells[reference.table][reference.record, reference.position] = reference.cell[:begin] + name + reference.cell[end:]
-    detail = f"line {reference.line}: {reference.cell[begin:end]} to {name}"
-    changes[reference.table].append(Change(code, reference.table, "edit", None, detail))
 
 
 def _with_cells(data: bytes, said: Mapping[tuple[int, int], str], delimiter: str) -> bytes:

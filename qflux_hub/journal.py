@@ -16,7 +16,6 @@ Paths are relative to the folder, with ``/``. Only regular files in the folder a
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -29,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from qflux_hub import disk
 from qflux_hub.errors import DataError, FormatError, OutsideRootError, QfluxError
 from qflux_hub.report import Progress
 
@@ -37,8 +37,6 @@ Action = Literal["rename", "edit", "delete"]
 _FORMAT = 1
 _PLACE = (".qflux", "undo")
 _LOG, _APPLIED = "log.json", "applied"
-_HEAD = 1 << 16
-"""Bytes by which a renamed file is recognised, together with its size: whole images would take long to read."""
 _THREADS = 16
 """New contents on their way to the disk at once: it syncs them together (measured: 8 times faster than one by one)."""
 
@@ -100,7 +98,7 @@ def perform(root: Path, steps: Sequence[Step], told: Sequence[Mapping[str, Any]]
     steps were planned, OSError when the disk refuses.
     """
     for folder in _folders(steps):
-        if not _is_own(root, folder):
+        if not disk.is_own_folder(root, folder):
             raise DataError(f"{folder}/ is gone, or a link now.", hint="Run again when nothing writes to it.")
     place = _make_place(root)
     try:
@@ -111,9 +109,9 @@ def perform(root: Path, steps: Sequence[Step], told: Sequence[Mapping[str, Any]]
                     done.append(one)
                     task.advance()
         data = {"qflux_undo": _FORMAT, "changes": [*told], "steps": [asdict(one) for one in done]}
-        _write(place / _LOG, json.dumps(data, ensure_ascii=False).encode())
+        disk.write(place / _LOG, json.dumps(data, ensure_ascii=False).encode())
         for above in (place, place.parent, place.parent.parent, root):
-            _sync(above)
+            disk.sync(above)
     except BaseException:
         _forget(root, place)
         raise
@@ -213,7 +211,7 @@ class Log:
             return obstacles
         steps = steps if made is None else steps[: made + 1]
         (self.place / _APPLIED).unlink(missing_ok=True)
-        _sync(self.place)
+        disk.sync(self.place)
         with progress.task("Taking back", len(steps), "changes") as task:
             for number, one in reversed(steps):
                 self._undo(number, one)
@@ -226,20 +224,20 @@ class Log:
         """Make one change whose original is kept."""
         path = self.root / one.path
         if one.action == "rename":
-            _move(path, self.root / str(one.to))
+            disk.move(path, self.root / str(one.to))
             return
-        if not path.is_file() or _digest(path) != one.before:
+        if not path.is_file() or disk.digest(path) != one.before:
             raise DataError(f"{one.path} changed while it was repaired.", hint="Run again when nothing writes to it.")
         if one.action == "edit":
-            self._put(number, self._new(number), path)
+            disk.put(self._new(number), path, self._beside(number, path))
         else:
             path.unlink()
 
     def finish(self) -> None:
         """Mark the log as applied, once everything has reached the disk."""
         self._sync_folders()
-        _write(self.place / _APPLIED, b"")
-        _sync(self.place)
+        disk.write(self.place / _APPLIED, b"")
+        disk.sync(self.place)
 
     def _obstacles(self, steps: Sequence[tuple[int, _Done]]) -> list[Obstacle]:
         """What keeps the changes from being taken back, found by going through them in reverse on paper."""
@@ -250,7 +248,7 @@ class Log:
             return path if path is not None and os.path.lexists(path) else None
 
         found: list[Obstacle] = []
-        gone = {folder for folder in _folders(one for _, one in steps) if not _is_own(self.root, folder)}
+        gone = {folder for folder in _folders(one for _, one in steps) if not disk.is_own_folder(self.root, folder)}
         for number, one in reversed(steps):
             if one.path.rpartition("/")[0] in gone:
                 found.append(Obstacle(one.path, "cannot be put back: its folder is gone, or a link now"))
@@ -258,21 +256,21 @@ class Log:
             here, kept = look(one.path), self._old(number)
             if one.action == "rename":
                 there = look(str(one.to))
-                if there and here and _same(there, here):
+                if there and here and disk.is_same(there, here):
                     moved[str(one.to)] = None
-                elif there and not there.is_symlink() and _head(there) == one.before:
+                elif there and not there.is_symlink() and disk.head_digest(there) == one.before:
                     if here:
                         found.append(Obstacle(one.path, "is there again; it would be overwritten"))
                     moved[one.path], moved[str(one.to)] = there, None
-                elif not here or _head(here) != one.before:
+                elif not here or disk.head_digest(here) != one.before:
                     found.append(Obstacle(str(one.to), "changed since" if there else "is gone"))
                 continue
-            digest = _digest(here) if here and here.is_file() and not here.is_symlink() else None
+            digest = disk.digest(here) if here and here.is_file() and not here.is_symlink() else None
             if digest == one.before:
                 continue  # not done, or undone already
             if here and (one.action == "delete" or digest != one.after):
                 found.append(Obstacle(one.path, "changed since" if one.action == "edit" else "is there again"))
-            elif not kept.is_file() or _digest(kept) != one.before:
+            elif not kept.is_file() or disk.digest(kept) != one.before:
                 found.append(Obstacle(one.path, f"cannot be put back: its original {kept} is damaged"))
         return found
 
@@ -284,28 +282,17 @@ class Log:
             if not os.path.lexists(there):
                 return
             if not os.path.lexists(path):
-                _move(there, path)
-            elif _same(there, path):
+                disk.move(there, path)
+            elif disk.is_same(there, path):
                 there.unlink()
             return
         self._beside(number, path).unlink(missing_ok=True)
-        if not os.path.lexists(path) or (one.action == "edit" and _digest(path) == one.after):
-            self._put(number, kept, path)
-
-    def _put(self, number: int, fresh: Path, path: Path) -> None:
-        """Put a file of the log in place in one go. On another disk than the log's, it is copied beside first."""
-        try:
-            fresh.replace(path)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _copy(fresh, self._beside(number, path))
-            self._beside(number, path).replace(path)
-            fresh.unlink()
+        if not os.path.lexists(path) or (one.action == "edit" and disk.digest(path) == one.after):
+            disk.put(kept, path, self._beside(number, path))
 
     def _sync_folders(self) -> None:
         for folder in _folders(self.steps):
-            _sync(self.root / folder)
+            disk.sync(self.root / folder)
 
     def _old(self, number: int) -> Path:
         return self.place / f"old-{number}"
@@ -323,17 +310,14 @@ def _prepare(root: Path, place: Path, number: int, step: Step) -> _Done:
     if path.is_symlink() or not path.is_file():
         raise DataError(f"{step.path} is no file any more.", hint="Run again when nothing writes to it.")
     if step.action == "rename":
-        return _Done("rename", step.path, step.to, _head(path), "")
+        return _Done("rename", step.path, step.to, disk.head_digest(path), "")
     kept = place / f"old-{number}"
-    try:
-        os.link(path, kept, follow_symlinks=False)
-    except OSError:  # another disk, or one without hard links
-        _copy(path, kept)
-    if _digest(kept) != step.before:
+    disk.keep(path, kept)
+    if disk.digest(kept) != step.before:
         raise DataError(f"{step.path} changed while it was looked at.", hint="Run again when nothing writes to it.")
     if step.action == "delete":
         return _Done("delete", step.path, None, step.before, "")
-    _write(place / f"new-{number}", step.content, like=path)
+    disk.write(place / f"new-{number}", step.content, like=path)
     return _Done("edit", step.path, None, step.before, hashlib.sha256(step.content).hexdigest())
 
 
@@ -385,75 +369,3 @@ def _is_inside(name: object) -> bool:
 def _folders(steps: Iterable[Step | _Done]) -> set[str]:
     """The folders of all files of the steps. No rename leads into another one."""
     return {step.path.rpartition("/")[0] for step in steps}
-
-
-def _is_own(root: Path, folder: str) -> bool:
-    """Is a folder of ``root``, and no link on the way."""
-    path = root / folder
-    real = os.path.join(os.path.realpath(root), folder).rstrip("/")  # noqa: PTH118 - beside realpath
-    return path.is_dir() and os.path.realpath(path) == real
-
-
-def _move(path: Path, to: Path) -> None:
-    """Rename a file to a name that is free. A link and an unlink, because a rename would overwrite."""
-    try:
-        os.link(path, to, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links on this disk
-        if os.path.lexists(to):
-            raise FileExistsError(errno.EEXIST, "the name is taken", os.fspath(to)) from None
-        path.rename(to)
-    else:
-        path.unlink()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _head(path: Path) -> str:
-    """What a renamed file is recognised by."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        return hashlib.sha256(b"%d\n" % size + file.read(_HEAD)).hexdigest()
-
-
-def _same(path: Path, other: Path) -> bool:
-    """One file under two names, or two equal ones: a rename that was half done, also when copied that way."""
-    if path.is_symlink() or other.is_symlink() or not (path.is_file() and other.is_file()):
-        return False
-    if path.samefile(other):
-        return True
-    return path.stat().st_size == other.stat().st_size and _digest(path) == _digest(other)
-
-
-def _write(path: Path, content: bytes, like: Path | None = None) -> None:
-    """Write a file that appears whole or not at all; with the mode and owner of ``like``."""
-    fresh = path.with_name(path.name + "~")
-    with fresh.open("wb") as file:
-        file.write(content)
-        if like:
-            stat = like.stat()
-            with suppress(OSError):  # only root gives files away
-                os.fchown(file.fileno(), stat.st_uid, stat.st_gid)
-            os.fchmod(file.fileno(), stat.st_mode & 0o7777)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def _copy(path: Path, to: Path) -> None:
-    shutil.copy2(path, to)
-    with to.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network disks sync no folders
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
