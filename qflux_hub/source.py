@@ -30,6 +30,8 @@ LOOKS = 1000
 """Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
 MASKS = 500
 """Masks of a split whose pixels are looked at without ``decode``, spread evenly: a mask takes 3 ms per megapixel."""
+FEW_MASKS = 50
+"""The same for jobs that only look at headers: enough to notice a split of inverted masks on the way to the Hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +288,7 @@ def _wishes(scan: Scan, wish: checks.Wish) -> dict[str, checks.Wish]:
     wishes = dict.fromkeys(scan.blobs(), wish)
     for samples in scan.splits.values():
         masks = [sample.mask.name for sample in samples if sample.mask]
-        step = 1 if wish.decode else -(-len(masks) // MASKS)
+        step = 1 if wish.decode else -(-len(masks) // (MASKS if wish.hash else FEW_MASKS))
         for name in masks[:: step or 1]:
             wishes[name] = replace(wish, tones=True)
     return wishes
