@@ -109,7 +109,10 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def high_water(pid: int) -> int:
-    """The most memory that a living process had, in bytes. Not ``ru_maxrss``, which a child inherits from whoever forked it."""
+    """The most memory that a living process had, in bytes.
+
+    Not ``ru_maxrss``, which a child inherits from whoever forked it.
+    """
     _, _, rest = _text(f"/proc/{pid}/status").partition("VmHWM:")
     return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
 
