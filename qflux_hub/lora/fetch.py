@@ -199,11 +199,10 @@ def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, task: Ta
     while at < file.size:
         before = at
         try:
-            with _Beside(digest) as hashing:
+            with _Beside(digest, opened) as beside:
                 for piece in hub.fetch(repo_id, file, at):
                     taken = piece[: file.size - at]
-                    hashing.update(taken)
-                    opened.write(taken)
+                    beside.take(taken)
                     task.advance(len(taken))
                     at += len(taken)
                     received += len(piece)
@@ -221,19 +220,20 @@ def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, task: Ta
 
 
 class _Beside:
-    """Hashes in a thread, one piece behind, while the next one is fetched and written."""
+    """Hashes and writes in threads, one piece behind, while the next one is fetched. Pieces may have 64 MB."""
 
-    def __init__(self, digest: hashlib._Hash) -> None:
-        self._digest, self._pool = digest, ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
+    def __init__(self, digest: hashlib._Hash, opened: BinaryIO) -> None:
+        self._takers: tuple[Callable[[bytes], object], ...] = (digest.update, opened.write)
+        self._pool = ThreadPoolExecutor(len(self._takers))
+        self._waiting: list[Future[object]] = []
 
-    def update(self, piece: bytes) -> None:
+    def take(self, piece: bytes) -> None:
         self._wait()
-        self._last = self._pool.submit(self._digest.update, piece)
+        self._waiting = [self._pool.submit(taker, piece) for taker in self._takers]
 
     def _wait(self) -> None:
-        if self._last is not None:
-            self._last.result()
+        for done in self._waiting:
+            done.result()
 
     def __enter__(self) -> Self:
         return self
@@ -241,8 +241,10 @@ class _Beside:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._wait()
-        self._pool.shutdown()
+        try:
+            self._wait()
+        finally:
+            self._pool.shutdown()
 
 
 def _in_parallel(hub: Hub, repo_id: str, file: RemoteHead, partial: Path) -> tuple[str, int] | None:
