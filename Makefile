@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-browser check format bench compat corpus clean help
+.PHONY: demo test test-torch test-browser check format bench compat corpus clean help
 
 help:
 	@echo "make demo     upload photos to an embedded Hub and load them back"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench    compare with push_to_hub (QUICK=1 for small sizes)"
 	@echo "make compat   read what we write with an old version of datasets"
 	@echo "make corpus   check every image of Pillow's test corpus"
+	@echo "make test-torch  read what torch, peft and diffusers write, and let them load what we repair"
 	@echo "make clean    remove environments and caches"
 
 .venv/base: pyproject.toml
@@ -76,5 +77,16 @@ compat: .venv/dev .venv-compat/done
 	@.venv-compat/bin/python tests/compat/read.py .demo/compat
 	@$(BIN)/python tests/compat/read.py .demo/compat
 
+.venv-torch/done: tests/torch/requirements.txt
+	@$(PYTHON) -m venv .venv-torch
+	@.venv-torch/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
+
+test-torch: .venv/dev .venv-torch/done
+	@rm -rf .demo/torch
+	@.venv-torch/bin/python tests/torch/write.py .demo/torch
+	@$(BIN)/python -m tests.torch.read .demo/torch
+	@.venv-torch/bin/python tests/torch/load.py .demo/torch
+
 clean:
-	rm -rf .venv .venv-compat .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .venv-compat .venv-torch .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
