@@ -202,6 +202,8 @@ def look(file: BinaryIO, *, tones: bool = False, likeness: bool = False) -> Imag
         with SILENCE, Image.open(file) as image:
             with _ONE_AT_A_TIME if image.width * image.height > _LARGE_PIXELS else nullcontext():
                 image.load()
+            if tones and image.mode == "LAB":  # which Pillow converts to colours only
+                return ImageFacts(problem="unsupported-format", detail=f"a CIELAB {image.format}")
             seen = _tones(image.convert("L").histogram()) if tones else None
             like = str(imagehash.phash(ImageOps.exif_transpose(image))) if likeness else ""
     except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise nearly everything; all of it means the same
@@ -256,8 +258,6 @@ def _decoded(file: BinaryIO) -> _Header:
             width, height = height, width
         with _ONE_AT_A_TIME if width * height > _LARGE_PIXELS else nullcontext():
             image.load()
-        if mode == "LAB":  # loads, but converts to nothing that is trained on
-            raise _BadImageError("unsupported-format", f"a CIELAB {image.format}")
     return _Header(width, height, orientation, tuple(traits))
 
 
@@ -504,8 +504,6 @@ def _by_pillow(reader: _Reader) -> _Header:
     """What a decoder says: for BMP, TIFF and GIF, rare among training images and cheap to decode; and for odd JPEGs."""
     try:
         return _decoded(reader.file)
-    except _BadImageError:
-        raise
     except Exception as error:
         raise _BadImageError(*_why(error)) from error
 

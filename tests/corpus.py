@@ -69,14 +69,14 @@ def look(path: Path, role: str, root: Path) -> dict[str, Any]:
     }
 
 
-def truth(path: Path) -> dict[str, Any]:
-    """What a loader makes of the file."""
+def truth(path: Path, role: str) -> dict[str, Any]:
+    """What a trainer's loader makes of the file: upright, and in colours or, of a mask, in grey."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 turned = ImageOps.exif_transpose(image)
-                turned.convert("RGB")
+                turned.convert("L" if role == "mask" else "RGB")
                 return {"loads": True, "loader": image.format, "displayed": list(turned.size)}
     except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
         return {"loads": False, "loader": f"{type(error).__name__}: {error}", "displayed": None}
@@ -86,10 +86,8 @@ def main(corpus: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["QFLUX_CACHE_DIR"] = f"{scratch}/cache"
         for path in files(corpus):
-            told = [look(path, role, Path(scratch) / "dataset") for role in ROLES]
-            known = truth(path)
-            for one in told:
-                print(json.dumps(one | known), flush=True)
+            for role in ROLES:
+                print(json.dumps(look(path, role, Path(scratch) / "dataset") | truth(path, role)), flush=True)
 
 
 if __name__ == "__main__":

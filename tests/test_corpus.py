@@ -80,8 +80,3 @@ def test_what_is_none_of_our_formats_is_an_error(told):
 
 def test_sizes_are_those_that_are_displayed(told):
     assert of(told, lambda one: not one["errors"] and one["size"] != one["displayed"]) == []
-
-
-def test_a_file_is_judged_alike_in_every_role(told):
-    by_file = Counter((one["file"], *one["errors"]) for one in told)
-    assert {name for (name, *_), count in by_file.items() if count != 3} == set()
