@@ -12,11 +12,13 @@ file. The commit that makes them visible is one request (the Hub's NDJSON commit
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -56,8 +58,8 @@ TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN"
 """Looked at in this order; the documentation that people follow names the second, the client reads the others."""
 MAX_OPERATIONS = 2_000
 """What one commit takes; more is refused, because half of a dataset must never show."""
-_PATIENCE, _PATIENCE_WITH_COMMITS = 60, 600
-"""Seconds without a byte after which a Hub counts as gone; the client itself waits for ever."""
+_COMMITTING = 20
+"""How many times longer than other requests a commit may take: 10 minutes. It is not repeated."""
 LARGE = 4 * 1024 * 1024
 """A file of this size or more is sent as an LFS object even when it is text."""
 
@@ -91,10 +93,10 @@ class RepoState:
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """The names of a repo's branches and tags."""
+    """The names of a repo's branches, and its tags with their commits."""
 
     branches: frozenset[str]
-    tags: frozenset[str]
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,7 @@ class Hub:
         self.token = token
         self.findings = tuple(findings)
         self._identity = identity
+        self._has_answered = False
         self.lane = ""
         """How content travelled last, in words; "" before any did."""
 
@@ -279,12 +282,8 @@ class Hub:
                 f"Uploading to {self.endpoint} needs an access token, and none was found.",
                 hint="Set HF_TOKEN (or HUGGINGFACE_HUB_TOKEN), run `hf auth login`, or pass --token.",
             )
-        from huggingface_hub.utils import get_session, hf_raise_for_status
-
-        with self._translated(repo_id):  # the client's own `whoami` would wait for an answer for ever
-            response = get_session().get(f"{self.endpoint}/api/whoami-v2", headers=self._headers(), timeout=_PATIENCE)
-            hf_raise_for_status(response)
-        user = response.json()
+        with self._translated(repo_id):
+            user = self._told(self._ask("GET", f"{self.endpoint}/api/whoami-v2"), "name")
         access = user.get("auth", {}).get("accessToken") or {}
         namespace = repo_id.split("/")[0]
         who = f"The token {self.token.source} ({user['name']})"
@@ -303,22 +302,30 @@ class Hub:
 
     def state(self, repo_id: str, revision: str | None = None, repo_type: RepoType = "dataset") -> RepoState:
         """The repo at ``revision`` with all its files. One request. Raises NotFoundError, AuthError."""
+        url = (
+            self._route(repo_id, "revision", revision, repo_type) if revision else self._repo_route(repo_id, repo_type)
+        )
         with self._translated(repo_id, revision):
-            ask = self.api.dataset_info if repo_type == "dataset" else self.api.model_info
-            info = ask(repo_id, revision=revision, files_metadata=True, timeout=_PATIENCE)
+            told = self._told(self._ask("GET", url, params={"blobs": "True"}), "id")
         files = {
-            file.rfilename: RemoteFile(
-                file.rfilename, file.size or 0, file.blob_id or "", file.lfs.sha256 if file.lfs else None
+            file["rfilename"]: RemoteFile(
+                file["rfilename"],
+                file.get("size") or 0,
+                file.get("blobId") or "",
+                (file.get("lfs") or {}).get("sha256"),
             )
-            for file in info.siblings or ()
+            for file in told.get("siblings") or ()
         }
-        return RepoState(info.sha or "", bool(info.private), files)
+        return RepoState(told.get("sha") or "", bool(told.get("private")), files)
 
     def refs(self, repo_id: str, repo_type: RepoType = "dataset") -> Refs:
         """The repo's branches and tags."""
         with self._translated(repo_id):
-            found = self.api.list_repo_refs(repo_id, repo_type=repo_type)
-        return Refs(frozenset(ref.name for ref in found.branches), frozenset(ref.name for ref in found.tags))
+            told = self._told(self._ask("GET", f"{self._repo_route(repo_id, repo_type)}/refs"), "branches", "tags")
+        return Refs(
+            frozenset(ref["name"] for ref in told["branches"]),
+            {ref["name"]: ref["targetCommit"] for ref in told["tags"]},
+        )
 
     def read(
         self,
@@ -330,15 +337,11 @@ class Hub:
     ) -> bytes:
         """The bytes of a file, or the ``span`` (first byte, first byte after) of it. Retried by the client."""
         from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
         url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
-        headers = self._headers()
-        if span:
-            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
         with self._translated(repo_id, revision):
-            response = http_backoff("GET", url, headers=headers, follow_redirects=True, timeout=_PATIENCE)
-            hf_raise_for_status(response)
+            response = self._ask("GET", url, headers=headers, follow_redirects=True)
         if span and response.status_code != 206:  # a server without ranges sends the whole file
             return bytes(response.content[span[0] : span[1]])
         return bytes(response.content)
@@ -381,7 +384,7 @@ class Hub:
         headers = self._headers()
         with self._translated(repo_id, file.commit):
             access = self._read_access(repo_id, file, repo_type)
-            self.lane = "Xet, high performance" if access and lanes.is_accelerated() else "Xet" if access else "HTTP"
+            self._took(lanes.lane(access) if access else "HTTP")
             if access and file.xet:
                 yield from lanes.fetch_by_xet(access, file.xet, file.size, start)
             else:
@@ -400,10 +403,16 @@ class Hub:
         with self._translated(repo_id, file.commit):
             if self._read_access(repo_id, file, repo_type):
                 return False
-            self.lane = lanes.lane(None)
+            self._took(lanes.lane(None))
             url = hf_hub_url(repo_id, file.path, repo_type=repo_type, revision=file.commit, endpoint=self.endpoint)
             lanes.fetch_in_parallel(url, self._headers(), target)
         return True
+
+    def _took(self, lane: str) -> None:
+        """Note, and say once to those who listen, how content travels."""
+        if lane != self.lane:
+            _LOGGER.info("Content travels by %s.", lane)
+        self.lane = lane
 
     def _read_access(self, repo_id: str, file: RemoteHead, repo_type: RepoType) -> lanes.Access | None:
         if file.xet is None:
@@ -476,33 +485,39 @@ class Hub:
 
     def create_repo(self, repo_id: str, *, private: bool, repo_type: RepoType = "dataset") -> None:
         """Create the repo; one that exists already is left as it is."""
+        organization, name = repo_id.split("/")
+        visibility = "private" if private else "public"
+        order = {"name": name, "organization": organization, "type": repo_type, "visibility": visibility}
         with self._translated(repo_id):
-            self.api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True)
+            for _ in range(5):
+                response = self._ask("POST", f"{self.endpoint}/api/repos/create", accept=(409,), json=order)
+                if response.status_code != 409 or "another conflicting operation" not in response.text:
+                    return  # made, or there already
+                time.sleep(1)  # one user's repos are made one after the other
+        raise HubError(f"{self.endpoint} did not create {repo_id}: {response.text}.", hint="Try again later.")
 
     def create_branch(self, repo_id: str, branch: str, repo_type: RepoType = "dataset") -> None:
         """Create ``branch`` from main; one that exists already is left as it is."""
         with self._translated(repo_id):
-            self.api.create_branch(repo_id, branch=branch, repo_type=repo_type, exist_ok=True)
+            self._ask("POST", self._route(repo_id, "branch", branch, repo_type), accept=(409,), json={})
 
     def create_tag(self, repo_id: str, tag: str, commit: str, repo_type: RepoType = "dataset") -> None:
-        """Name a commit. Raises ConflictError when the tag exists."""
+        """Name a commit; nothing is done when it has that name. Raises ConflictError when another has."""
         with self._translated(repo_id):
-            self.api.create_tag(repo_id, tag=tag, revision=commit, repo_type=repo_type)
+            response = self._ask(
+                "POST", self._route(repo_id, "tag", commit, repo_type), accept=(409,), json={"tag": tag}
+            )
+        if response.status_code == 409 and self.refs(repo_id, repo_type).tags.get(tag) != commit:
+            raise ConflictError(f"{repo_id} has a tag {tag!r} already.", hint="Choose another name.")
 
     def check_card(self, text: str, repo_type: RepoType = "dataset") -> None:
         """Raises DataError for a card that this Hub would refuse. One request."""
-        from huggingface_hub.utils import get_session, hf_raise_for_status
-
         with self._translated("the card"):
-            response = get_session().post(
-                f"{self.endpoint}/api/validate-yaml",
-                headers=self._headers(),
-                json={"repoType": repo_type, "content": text},
-            )
-            if response.status_code != 400:
-                hf_raise_for_status(response)
-                return
-        said = "; ".join(str(one.get("message", one)) for one in response.json().get("errors", []))
+            order = {"repoType": repo_type, "content": text}
+            response = self._ask("POST", f"{self.endpoint}/api/validate-yaml", accept=(400,), json=order)
+        if response.status_code != 400:
+            return
+        said = "; ".join(str(one.get("message", one)) for one in self._told(response).get("errors", []))
         raise DataError(f"The Hub refuses the card: {said or 'no reason given'}.", hint="Correct its front matter.")
 
     def upload_modes(
@@ -515,8 +530,6 @@ class Hub:
         repo_type: RepoType = "dataset",
     ) -> dict[str, str]:
         """path -> "lfs", "regular", or "ignored" by the repo's own rules. ``files``: path, size, the first bytes."""
-        from huggingface_hub.utils import hf_raise_for_status, http_backoff
-
         named = [
             {"path": path, "size": size, "sample": base64.b64encode(sample[:512]).decode()}
             for path, size, sample in files
@@ -524,15 +537,13 @@ class Hub:
         modes: dict[str, str] = {}
         for start in range(0, len(named), 256):
             with self._translated(repo_id, revision):
-                response = http_backoff(
+                response = self._ask(
                     "POST",
                     self._route(repo_id, "preupload", revision, repo_type),
                     params={"create_pr": "1"} if create_pr else None,
-                    headers=self._headers(),
                     json={"files": named[start : start + 256]},
                 )
-                hf_raise_for_status(response)
-            for one in response.json()["files"]:
+            for one in self._told(response, "files")["files"]:
                 modes[one["path"]] = "ignored" if one.get("shouldIgnore") else one["uploadMode"]
         return modes
 
@@ -567,11 +578,10 @@ class Hub:
         headers = self._headers()
         with self._translated(repo_id, revision):
             access = lanes.xet_access(self.endpoint, url, headers)
-            self.lane = lanes.lane(access)
+            self._took(lanes.lane(access))
             if access is not None:
                 return lanes.XetUpload(access, name)
-        repo = {"endpoint": self.endpoint, "repo_type": repo_type, "repo_id": repo_id, "revision": revision}
-        return lanes.LfsUpload(repo, name, headers, self._credential)
+        return lanes.LfsUpload(self.url(repo_id, repo_type), revision, headers)
 
     def commit(
         self,
@@ -608,21 +618,58 @@ class Hub:
                 params={"create_pr": "1"} if create_pr else None,
                 headers=self._headers() | {"Content-Type": "application/x-ndjson"},
                 content=body,
-                timeout=_PATIENCE_WITH_COMMITS,
+                timeout=_COMMITTING * lanes.patience(),
             )
             hf_raise_for_status(response)
-        answer = response.json()
+        answer = self._told(response, "commitOid", "commitUrl")
         return Commit(answer["commitOid"], answer["commitUrl"], answer.get("pullRequestUrl"))
 
     def _route(self, repo_id: str, verb: str, revision: str | None, repo_type: RepoType) -> str:
         from urllib.parse import quote
 
-        return f"{self.endpoint}/api/{repo_type}s/{repo_id}/{verb}/{quote(revision or 'main', safe='')}"
+        return f"{self._repo_route(repo_id, repo_type)}/{verb}/{quote(revision or 'main', safe='')}"
+
+    def _repo_route(self, repo_id: str, repo_type: RepoType) -> str:
+        return f"{self.endpoint}/api/{repo_type}s/{repo_id}"
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        accept: Sequence[int] = (),
+        headers: Mapping[str, str] | None = None,
+        **body: Any,
+    ) -> Any:
+        """The answer to a request that may be repeated. Raises the client's error for a status beyond 399, but for
+        those in ``accept``. A Hub that cannot be reached at all is told at once, not after the last repetition.
+        """
+        from huggingface_hub.utils import hf_raise_for_status
+
+        response = lanes.request(
+            method, url, again=self._has_answered, headers=self._headers() | dict(headers or {}), **body
+        )
+        self._has_answered = True
+        if response.status_code not in accept:
+            hf_raise_for_status(response)
+        return response
 
     def _headers(self) -> dict[str, str]:
         from huggingface_hub.utils import build_hf_headers
 
         return dict(build_hf_headers(token=self._credential, library_name="qflux-hub"))
+
+    def _told(self, response: Any, *names: str) -> dict[str, Any]:
+        """The JSON object of an answer. Raises HubError when it is none, or lacks one of ``names``."""
+        with contextlib.suppress(ValueError):
+            told = response.json()
+            if isinstance(told, dict) and told.keys() >= set(names):
+                return told
+        begin = " ".join(response.text[:200].split())
+        raise HubError(
+            f"What came for {response.request.url} is no answer of a Hub: {begin or 'nothing'}.",
+            hint="Check --hub / HF_ENDPOINT, and whether this network wants a login of its own.",
+        )
 
     @contextmanager
     def _translated(self, what: str, revision: str | None = None) -> Iterator[None]:

@@ -16,7 +16,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +52,10 @@ _HIGH_PERFORMANCE: Mapping[str, int] = {
 _MODEST: Mapping[str, int] = {"client.ac_max_upload_concurrency": 4}
 """Otherwise hf_xet, in search of bandwidth, takes up to 64 pieces of 64 MB into memory at once: whole shards."""
 _CHOSEN_BY_USER = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY")
+_RETRIES: Mapping[str, str] = {"client.retry_base_delay": "2s"}
+"""hf_xet waits at random up to this number to the power of 1 to 5 before it repeats what failed: 2 is at most 62 s in
+all, enough for a Hub that starts anew. Its own 3 is up to 363 s (measured: 108 to 267 s until a Hub is given up)."""
+_RETRIES_BY_USER = "HF_XET_CLIENT_RETRY_BASE_DELAY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +98,20 @@ def is_accelerated() -> bool:
 def xet_access(endpoint: str, url: str, headers: Mapping[str, str]) -> Access | None:
     """Access to the content store of ``endpoint``, by its token route ``url``; None when there is none. One request."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import hf_raise_for_status, http_backoff
+    from huggingface_hub.utils import hf_raise_for_status
 
     if constants.HF_HUB_DISABLE_XET or endpoint in _WITHOUT_XET:
         return None
-    response = http_backoff("GET", url, headers=dict(headers), follow_redirects=True)
+    response = request("GET", url, headers=dict(headers), follow_redirects=True)
     if response.status_code in _NO_TOKEN_ROUTE and response.headers.get("X-Error-Code") not in _OTHER_404:
         _WITHOUT_XET.add(endpoint)
         return None
     hf_raise_for_status(response)
-    told = response.json()
-    return Access(told["casUrl"], told["accessToken"], int(told["exp"]), url, headers)
+    try:
+        told = response.json()
+        return Access(told["casUrl"], told["accessToken"], int(told["exp"]), url, headers)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RuntimeError(f"{url} gives no token of a content store") from error
 
 
 def lane(access: Access | None) -> str:
@@ -119,13 +128,101 @@ def _session(process: int, accelerated: bool) -> Any:  # noqa: ARG001 - a forked
 
     config = hf_xet.XetConfig()
     known = set(config.keys())
-    wanted = _HIGH_PERFORMANCE if accelerated else {} if any(map(os.environ.get, _CHOSEN_BY_USER)) else _MODEST
+    wanted: dict[str, int | str] = {}
+    if accelerated:
+        wanted |= _HIGH_PERFORMANCE
+    elif not any(map(os.environ.get, _CHOSEN_BY_USER)):
+        wanted |= _MODEST
+    if not os.environ.get(_RETRIES_BY_USER):
+        wanted |= _RETRIES
     return hf_xet.XetSession(config.with_config({key: value for key, value in wanted.items() if key in known}))
 
 
 def session() -> Any:
     """The session of hf_xet that this process uses now."""
     return _session(os.getpid(), is_accelerated())
+
+
+# --- patience ---------------------------------------------------------------------------------------------------
+
+
+def patience() -> float:
+    """Seconds without a byte after which a request counts as lost: 30, or ``QFLUX_PATIENCE``.
+
+    The client's own requests wait for ever. A lost request is repeated five times, so that a Hub that takes requests
+    and never answers is given up after less than four minutes.
+    """
+    try:
+        return float(os.environ["QFLUX_PATIENCE"])
+    except (KeyError, ValueError):
+        return 30
+
+
+def transfer_patience() -> float:
+    """Seconds without a byte after which a transfer is given up: 120. It is more than hf_xet waits between retries, and
+    more than an object store takes to look at what it was given.
+    """
+    return 4 * patience()
+
+
+def request(method: Any, url: str, *, seconds: float | None = None, again: bool = True, **options: Any) -> Any:
+    """The answer to a request that may be repeated, whatever its status. Failures of a moment are waited out, for as
+    long as the Hub says; without ``again``, only those that it tells itself. ``seconds`` is the patience, when it is
+    to be another.
+    """
+    from huggingface_hub.utils import http_backoff
+
+    if not again:
+        options["retry_on_exceptions"] = ()
+    return http_backoff(method, url, timeout=seconds or patience(), **options)
+
+
+class _Watch:
+    """Aborts a transfer while somebody waits for it and nothing moves; the time between the calls does not count.
+
+    ``counters`` gives what changes when something moves. hf_xet notices a connection that breaks, not one that falls
+    silent (its read timeout is five minutes, five times).
+    """
+
+    def __init__(self, counters: Callable[[], object], abort: Callable[[], object]) -> None:
+        self._counters, self._abort = counters, abort
+        self._limit = transfer_patience()
+        self._waiting_since: float | None = None
+        self._stalled = False
+        self._ended = threading.Event()
+        threading.Thread(target=self._look, name="qflux-watch", daemon=True).start()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around each call that waits for the transfer. Raises TimeoutError when it was aborted."""
+        self._waiting_since = time.monotonic()
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            self.check(error)
+            raise
+        finally:
+            self._waiting_since = None
+
+    def check(self, cause: Exception | None = None) -> None:
+        """Raises TimeoutError when the transfer was aborted."""
+        if self._stalled:
+            raise TimeoutError(f"no byte moved for {self._limit:g} seconds") from cause
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+    def _look(self) -> None:
+        last, moved = None, time.monotonic()
+        while not self._ended.wait(min(1.0, self._limit / 4)):
+            now, since = self._counters(), self._waiting_since
+            if now != last or since is None:
+                last, moved = now, time.monotonic()
+            elif time.monotonic() - max(moved, since) > self._limit:
+                self._stalled = True
+                self._abort()
+                return
 
 
 # --- sending ----------------------------------------------------------------------------------------------------
@@ -152,30 +249,51 @@ class XetUpload:
 
         self._commit = session().new_upload_commit(**access.arguments)
         self._stream = self._commit.start_upload_stream(name=name, sha256=hf_xet.COMPUTE_SHA256)
+        self._watch = _Watch(self._counters, self._commit.abort)
 
     def write(self, data: bytes, /) -> None:
         """Chunks are cut, compared and sent in native threads."""
-        self._stream.write(data)
+        with self._watch.waiting():
+            self._stream.write(data)
 
     def finish(self) -> Sent:
         """Nothing is usable before this: the last thing sent is the list of the chunks."""
-        facts = self._stream.finish().xet_info
-        report = self._commit.wait_to_finish()
+        with self._watch.waiting():
+            facts = self._stream.finish().xet_info
+            report = self._commit.wait_to_finish()
+        self._watch.end()
         return Sent(facts.sha256, facts.file_size, report.dedup_metrics.total_bytes_uploaded)
 
     def abort(self) -> None:
         """Cancels what is under way."""
+        self._watch.end()
         self._commit.abort()
+
+    def _counters(self) -> object:
+        """Bytes seen and sent, and how far the list of chunks is. Repeated bytes do not count."""
+        now = self._commit.progress()
+        shard = now.shard
+        listed = shard and (
+            shard.total_shard_bytes_upload_completed,
+            shard.total_shard_validation_entries_completed,
+            shard.total_shards_completed,
+            shard.total_shards_synced,
+        )
+        return now.total_bytes, now.total_bytes_completed, now.total_transfer_bytes_completed, listed
+
+
+_LFS = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
 
 
 class LfsUpload:
     """As an LFS object, through a temporary copy: LFS wants to know hash and size before the first byte.
 
-    ``repo`` holds endpoint, repo_type, repo_id and revision, as the client takes them.
+    ``repo_url`` is the repo's page.
     """
 
-    def __init__(self, repo: Mapping[str, Any], name: str, headers: Mapping[str, str], token: str | bool) -> None:
-        self._repo, self._name, self._headers, self._token = repo, name, dict(headers), token
+    def __init__(self, repo_url: str, revision: str | None, headers: Mapping[str, str]) -> None:
+        self._batch_url = f"{repo_url}.git/info/lfs/objects/batch"
+        self._revision, self._headers = revision, dict(headers)
         self._file = tempfile.NamedTemporaryFile(prefix="qflux-")  # noqa: SIM115 - closed by finish and abort
         self._hash, self._size = hashlib.sha256(), 0
 
@@ -187,26 +305,32 @@ class LfsUpload:
 
     def finish(self) -> Sent:
         """Ask whether the content is there, and send it if not: in one piece, or in the parts that the Hub names."""
-        from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
-
-        token: Any = self._token  # False means none; None would let the client look for one
         with self._file as file:
             file.flush()
-            actions, errors, _ = post_lfs_batch_info(
-                [UploadInfo(self._size, b"", self._hash.digest())],
-                token=token,
-                headers=self._headers,
-                transfers=["basic", "multipart"],
-                **self._repo,
-            )
-            if errors:
-                raise RuntimeError(str(errors[0].get("error", {}).get("message", "refused by the LFS server")))
-            wanted = actions[0].get("actions") or {}
+            wanted = self._announce()
             if "upload" in wanted:
                 self._send(Path(file.name), wanted["upload"])
             if "verify" in wanted:
                 _ask("POST", wanted["verify"]["href"], headers=self._headers, json=self._named)
         return Sent(self._hash.hexdigest(), self._size, self._size if wanted else 0)
+
+    def _announce(self) -> Mapping[str, Any]:
+        """What the server wants done; nothing when it has the content."""
+        order = {
+            "operation": "upload",
+            "transfers": ["basic", "multipart"],
+            "objects": [self._named],
+            "hash_algo": "sha256",
+            **({"ref": {"name": self._revision}} if self._revision else {}),
+        }
+        answer = _ask("POST", self._batch_url, headers=self._headers | _LFS, json=order)
+        try:
+            (told,) = answer.json()["objects"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RuntimeError(f"{self._batch_url} gives no answer of an LFS server") from error
+        if "error" in told:
+            raise RuntimeError(str(told["error"].get("message", "refused by the LFS server")))
+        return told.get("actions") or {}
 
     @property
     def _named(self) -> dict[str, Any]:
@@ -227,8 +351,7 @@ class LfsUpload:
             answer = _ask("PUT", url, content=span, headers={"Content-Length": str(span.size)})
             parts.append({"partNumber": number, "etag": answer.headers["etag"]})
         json = {"oid": self._hash.hexdigest(), "parts": parts}
-        headers = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
-        _ask("POST", action["href"], headers=headers, json=json)
+        _ask("POST", action["href"], headers=_LFS, json=json)
 
     def abort(self) -> None:
         """The copy goes."""
@@ -255,9 +378,9 @@ class _Span:
 
 def _ask(method: Any, url: str, **options: Any) -> Any:
     """One request, repeated when it fails for a moment. Addresses of a storage get no token: they carry their own."""
-    from huggingface_hub.utils import hf_raise_for_status, http_backoff
+    from huggingface_hub.utils import hf_raise_for_status
 
-    response = http_backoff(method, url, **options)
+    response = request(method, url, seconds=transfer_patience(), **options)
     hf_raise_for_status(response)
     return response
 
@@ -270,11 +393,21 @@ def fetch_by_xet(access: Access, xet_hash: str, size: int, start: int) -> Iterat
     import hf_xet
 
     group = session().new_download_stream_group(**access.arguments)
+    stream = group.download_stream(hf_xet.XetFileInfo(xet_hash, size), start=start or None)
+    watch = _Watch(lambda: (told := stream.progress()) and told.bytes_completed, group.abort)
     try:
-        yield from group.download_stream(hf_xet.XetFileInfo(xet_hash, size), start=start or None)
+        while True:
+            with watch.waiting():
+                piece = next(stream, None)
+            if piece is None:
+                break
+            yield piece
+        watch.check()  # a stream that was aborted may end like one that is complete
     except BaseException:
         group.abort()
         raise
+    finally:
+        watch.end()
     group.finish()
 
 
@@ -299,7 +432,7 @@ def get(url: str, headers: Mapping[str, str], span: tuple[int, int] | None = Non
     wanted = dict(headers) | {"Accept-Encoding": "identity"}
     if span:
         wanted["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-    with http_stream_backoff("GET", url, headers=wanted, follow_redirects=True) as response:
+    with http_stream_backoff("GET", url, headers=wanted, follow_redirects=True, timeout=patience()) as response:
         hf_raise_for_status(response)
         yield response
 

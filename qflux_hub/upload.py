@@ -121,7 +121,8 @@ class _Upload:
 
     ``own``: the source's rows by split and id; ``then``: per split, what source and Hub held when they were last made
     equal, None when that is not known; ``taken_over``: what files of others held that are
-    replaced; ``made``: what the Hub's splits will hold now.
+    replaced; ``made``: what the Hub's splits will hold now; ``is_tagged``: the head has the tag already, as it has
+    when this very upload was made and its last answer was lost.
     """
 
     repo_id: str
@@ -133,6 +134,7 @@ class _Upload:
     made: dict[str, Contents] = field(default_factory=dict)
     done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
     may_write: bool = False
+    is_tagged: bool = False
     moved: dict[str, int] = field(default_factory=lambda: {"source": 0, "read": 0, "packed": 0, "sent": 0})
 
     def run(self, source: Source) -> UploadReport:
@@ -217,16 +219,20 @@ class _Upload:
     def _check_names(self, hub: Hub, head: Head) -> None:
         """Raises RefusedError for a tag that exists, UsageError for a revision that cannot be committed to."""
         revision, refs = self.options.revision, hub.refs(self.repo_id)
-        if self.options.tag in refs.tags:
-            raise RefusedError(
-                f"{self.repo_id} has a tag {self.options.tag!r} already; nothing was sent.",
-                hint="Tags stay where they are; choose another name.",
-            )
+        self.is_tagged = self.options.tag is not None and refs.tags.get(self.options.tag) == head.commit
+        if self.options.tag in refs.tags and not self.is_tagged:
+            raise self._tag_is_taken()
         if revision and not revision.startswith("refs/") and not head.missing and revision not in refs.branches:
             raise UsageError(
                 f"{revision!r} is a tag or a commit of {self.repo_id}; nothing was sent.",
                 hint=f"Uploads go to a branch: {', '.join(sorted(refs.branches))}, or a new one.",
             )
+
+    def _tag_is_taken(self) -> RefusedError:
+        return RefusedError(
+            f"{self.repo_id} has a tag {self.options.tag!r} already; nothing was sent.",
+            hint="Tags stay where they are; choose another name.",
+        )
 
     def _sync(self, hub: Hub, scan: Scan, head: Head) -> UploadReport:
         conflicts = 0
@@ -234,12 +240,15 @@ class _Upload:
             rows = self._rows(scan, head)
             planned = self._plan(scan, head, rows)
             operations = [*planned.operations(head.remote), *self._card_operation(planned, head)]
+            is_done = all(operation.action == "keep" for operation in operations)
+            if self.is_tagged and not is_done:
+                raise self._tag_is_taken()
             if self.options.dry_run:
                 return self._report(hub, scan, head, planned, operations, None)
             if head.missing:
                 head = self._create(hub, scan, head)
                 continue  # others may have been faster: what is there now is planned on
-            if all(operation.action == "keep" for operation in operations):
+            if is_done:
                 self._tag(hub, head.commit)
                 return self._report(hub, scan, head, planned, operations, None)
             self._send_shards(hub, scan, planned, head)
@@ -342,7 +351,7 @@ class _Upload:
         return self._head(hub, scan)
 
     def _tag(self, hub: Hub, commit: str | None) -> None:
-        if self.options.tag and commit:
+        if self.options.tag and commit and not self.is_tagged:
             hub.create_tag(self.repo_id, self.options.tag, commit)
 
     def _send_shards(self, hub: Hub, scan: Scan, planned: Plan, head: Head) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -180,11 +180,22 @@ def script(source: str, *, env: Mapping[str, str], **options: Any) -> subprocess
 
 @dataclass(slots=True)
 class Answer:
-    """What the hub answered, on its way to the client."""
+    """What the hub answered, on its way to the client. With ``cut``, the connection ends after so many bytes of the
+    body, and after ``then``.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    cut: int | None = None
+    then: Callable[[], object] = lambda: None
+
+
+class Served(Protocol):
+    """A running hub, in this process or in another."""
+
+    @property
+    def url(self) -> str: ...
 
 
 Before = Callable[[str, str], Answer | None]
@@ -204,7 +215,7 @@ class Network:
 
 
 @contextlib.contextmanager
-def network(hub: LocalHub, *, before: Before | None = None, after: After | None = None) -> Iterator[Network]:
+def network(hub: Served, *, before: Before | None = None, after: After | None = None) -> Iterator[Network]:
     """A server on loopback that passes requests on to ``hub`` and their answers back."""
     way = Network()
     way.before, way.after = before or way.before, after or way.after
@@ -230,7 +241,11 @@ def network(hub: LocalHub, *, before: Before | None = None, after: After | None 
             length = dict(final.headers).get("content-length", "0") if self.command == "HEAD" else str(len(final.body))
             self.send_header("content-length", length)
             self.end_headers()
-            self.wfile.write(final.body)
+            self.wfile.write(final.body[: final.cut])
+            if final.cut is not None:
+                self.wfile.flush()
+                final.then()
+                self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = pass_on  # noqa: N815 - what the server calls
 

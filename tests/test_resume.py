@@ -1,0 +1,206 @@
+"""Uploads that were killed, starved or left without an answer: what shows, what is told, and what the next run sends.
+
+``make faults`` does the same at random points; these are the points that must never fail.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qflux_hub import HubError, RefusedError, upload_dataset
+from qflux_hub.hub import Hub, Token
+from qflux_hub.localhub import LocalHub, RequestLog
+from tests.builders import lay_split, write
+from tests.jobtools import Answer, api, commits, environment, files, forget, is_commit, network, prompts, rows, start
+from tests.test_sync import settle
+from tests.test_upload_network import lay_large
+
+SHARD = 2_000_000
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience for a tenth of a second, and for four times that with transfers."""
+    monkeypatch.setenv("QFLUX_PATIENCE", "0.1")
+
+
+def content(log: list[RequestLog]) -> int:
+    """Bytes of files that arrived."""
+    return sum(request.bytes_received for request in log if "/xorbs/" in request.path or "/lfs/object/" in request.path)
+
+
+# --- killed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lane", ["0", "1"], ids=["xet", "lfs"])
+def test_after_a_kill_nothing_shows_and_only_what_was_under_way_is_sent_again(
+    hub: LocalHub, repo: str, tmp_path: Path, hub_log: list[RequestLog], lane: str
+) -> None:
+    root = settle(lay_large(tmp_path / "ds", 10))
+    env = environment(tmp_path, HF_TOKEN=hub.token, HF_HUB_DISABLE_XET=lane)
+    stored, enough = [], threading.Event()
+
+    def count(method: str, path: str, answer: Answer) -> Answer:
+        """A shard is stored when the list of its chunks is, or its LFS object."""
+        if answer.status == 200 and ("/v2/shards" in path or "/lfs/verify/" in path):
+            stored.append(path)
+            if len(stored) == 3:
+                enough.set()
+                time.sleep(30)  # the answer does not come before the kill
+        return answer
+
+    forget(hub_log)
+    upload = ("upload-dataset", str(root), repo, "--shard-size", str(SHARD), "--quiet")
+    with network(hub, after=count) as way:
+        with start(*upload, env=env | {"HF_ENDPOINT": way.url}) as run:
+            assert enough.wait(30)
+            run.kill()
+    assert [path for path in files(hub, repo) if path.startswith("data/")] == []
+    assert commits(hub, repo) == ["initial commit"]
+    planned = upload_dataset(root, repo, hub=hub, shard_size=SHARD, dry_run=True)
+    assert (planned.splits["train"].added, planned.splits["train"].unchanged) == (10, 0)
+    with start(*upload, env=env | {"HF_ENDPOINT": hub.url}) as again:
+        _, said = again.communicate(timeout=60)
+    assert (again.returncode, said) == (0, "")
+    total = sum(path.stat().st_size for path in root.rglob("*.jpg"))
+    under_way = 2 * SHARD * 16 // 10  # one per worker, and one that is packed meanwhile
+    assert total < content(hub_log) < total + under_way + 200_000
+    assert len(rows(hub, repo)) == 10
+    assert len(commits(hub, repo)) == 2
+    assert upload_dataset(root, repo, hub=hub).changed is False
+
+
+def test_a_killed_upload_of_edits_leaves_the_old_state_whole(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root = lay_split(tmp_path / "ds", "train", "abc")
+    upload_dataset(root, repo, hub=hub)
+    write(root / "train/training_images/c.txt", "Another prompt.")
+    before, reached = files(hub, repo), threading.Event()
+
+    def stop(method: str, path: str) -> None:
+        if is_commit(method, path):
+            reached.set()
+            time.sleep(30)
+
+    with network(hub, before=stop) as way:
+        env = environment(tmp_path, HF_TOKEN=hub.token, HF_ENDPOINT=way.url)
+        with start("upload-dataset", str(root), repo, env=env) as run:
+            assert reached.wait(30)
+            run.kill()
+    assert files(hub, repo) == before
+    assert prompts(hub, repo)["c"] == "Prompt of c."
+    assert upload_dataset(root, repo, hub=hub, dry_run=True).splits["train"].changed == 1
+    upload_dataset(root, repo, hub=hub)
+    assert prompts(hub, repo)["c"] == "Another prompt."
+
+
+# --- silence ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent(hub: LocalHub) -> Iterator[str]:
+    """A way to the hub on which no content and no list of chunks is ever answered."""
+    end = threading.Event()
+
+    def wait(method: str, path: str) -> Answer | None:
+        if "/xorbs/" in path or "/v2/shards" in path or is_commit(method, path):
+            end.wait(60)
+            return Answer(503, [], b"")
+        return None
+
+    with network(hub, before=wait) as way:
+        yield way.url
+        end.set()
+
+
+def test_a_transfer_of_which_no_byte_moves_is_an_error(
+    hub: LocalHub, repo: str, tmp_path: Path, silent: str, quick: None
+) -> None:
+    root = lay_split(tmp_path / "ds", "train", "abc")
+    started = time.monotonic()
+    with pytest.raises(HubError, match=r"no byte moved for 0\.4 seconds") as caught:
+        upload_dataset(root, repo, hub=silent, token=hub.token)
+    assert caught.value.code == 5
+    assert time.monotonic() - started < 10
+    assert upload_dataset(root, repo, hub=hub).changed is True
+
+
+def test_a_commit_that_is_never_answered_is_an_error(
+    hub: LocalHub, repo: str, tmp_path: Path, silent: str, quick: None
+) -> None:
+    root = lay_split(tmp_path / "ds", "train", "abc")
+    upload_dataset(root, repo, hub=hub)
+    (root / "train/training_images/c.txt").unlink()
+    (root / "train/training_images/c.png").unlink()
+    with pytest.raises(HubError, match=r"No answer from .*: timed out|no byte moved"):
+        upload_dataset(root, repo, hub=silent, token=hub.token)
+    assert len(commits(hub, repo)) == 2
+
+
+def test_waiting_for_the_writer_is_no_stall(hub: LocalHub, repo: str, quick: None) -> None:
+    api(hub).create_repo(repo, repo_type="dataset")
+    data = b"x" * 1_000_000
+
+    def write_slowly(sink: object) -> None:
+        sink.write(data)  # type: ignore[attr-defined]
+        time.sleep(1.5)
+        sink.write(data)  # type: ignore[attr-defined]
+
+    sent = Hub(hub.url, Token(hub.token, "given")).send(repo, "slow", write_slowly)
+    assert sent.size == 2_000_000
+
+
+# --- moments of weakness ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["/api/whoami-v2", "/tag/"])
+def test_a_hub_that_is_busy_once_is_asked_again(hub: LocalHub, repo: str, tmp_path: Path, part: str) -> None:
+    busy = [Answer(429, [("retry-after", "0")], b"")]
+
+    def refuse(_method: str, path: str) -> Answer | None:
+        return busy.pop() if busy and part in path else None
+
+    with network(hub, before=refuse) as way:
+        report = upload_dataset(lay_split(tmp_path / "ds"), repo, tag="v1", hub=way.url, token=hub.token)
+    assert busy == []
+    assert report.changed is True
+
+
+def test_a_tag_whose_answer_was_lost_is_recognised(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    lost: list[str] = []
+
+    def lose(_method: str, path: str, answer: Answer) -> Answer | None:
+        if "/tag/" in path and not lost:
+            lost.append(path)
+            return None
+        return answer
+
+    with network(hub, after=lose) as way:
+        report = upload_dataset(lay_split(tmp_path / "ds"), repo, tag="v1", hub=way.url, token=hub.token)
+    tags = {tag.name: tag.target_commit for tag in api(hub).list_repo_refs(repo, repo_type="dataset").tags}
+    assert lost
+    assert tags == {"v1": report.commit}
+
+
+def test_the_same_command_with_its_tag_made_has_nothing_to_do(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root = lay_split(tmp_path / "ds")
+    upload_dataset(root, repo, tag="v1", hub=hub)
+    assert upload_dataset(root, repo, tag="v1", hub=hub).changed is False
+    write(root / "train/training_images/a.txt", "Another prompt.")
+    with pytest.raises(RefusedError, match="has a tag 'v1' already; nothing was sent"):
+        upload_dataset(root, repo, tag="v1", hub=hub)
+
+
+def test_a_page_in_place_of_an_answer_is_an_error_of_the_network(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    def portal(_method: str, path: str) -> Answer | None:
+        page = Answer(200, [("content-type", "text/html")], b"<html>Please log in to this network.</html>")
+        return page if "/api/" in path else None
+
+    with network(hub, before=portal) as way:
+        with pytest.raises(HubError, match="is no answer of a Hub") as caught:
+            upload_dataset(lay_split(tmp_path / "ds"), repo, hub=way.url, token=hub.token)
+    assert caught.value.code == 5
