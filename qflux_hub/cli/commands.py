@@ -15,7 +15,6 @@ from qflux_hub import codes
 from qflux_hub.cli.console import Console
 from qflux_hub.cli.flags import with_options
 from qflux_hub.errors import UsageError
-from qflux_hub.fixes import EXTENSION_CODES
 from qflux_hub.options import (
     ConvertOptions,
     DiffOptions,
@@ -134,6 +133,8 @@ def fix(console: Console, source: RepairedArgument = None, **options: Any) -> ob
 @_command("fix-extensions", RepairOptions)
 def fix_extensions(console: Console, source: RepairedArgument = None, **options: Any) -> object:
     """Show or repair wrong extensions of images, and where tables name them, alone."""
+    from qflux_hub.fixes import EXTENSION_CODES
+
     only = () if options["undo"] else EXTENSION_CODES
     return qflux_hub.fix_dataset(source, only=only, progress=console.progress, **options)
 

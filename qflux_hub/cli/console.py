@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from qflux_hub.cli import words, words_lora, words_scan  # noqa: F401 - its words are found by the type of a result
+from qflux_hub.cli import words
 from qflux_hub.errors import QfluxError
 from qflux_hub.report import Progress, Task
 
@@ -34,6 +35,20 @@ _UNWRAPPED = 100_000
 """Columns of a pipe: lines there are never folded."""
 _QUIET_SECONDS, _LOG_EVERY = 2.0, 10.0
 """A task shorter than the first says nothing; on a pipe, a longer one speaks once in the second."""
+
+
+_WORDS = {
+    "Scan": "words_scan",
+    "Code": "words_scan",
+    "CodeTable": "words_scan",
+    "FixReport": "words_fix",
+    "Preview": "words_fix",
+    "Lora": "words_lora",
+    "Comparison": "words_lora",
+    "LoraUpload": "words_lora",
+    "LocalPath": "words_lora",
+}
+"""Where a result's words are, if not in ``words``: found when there is one, so that no command loads another's jobs."""
 
 
 class Console:
@@ -70,13 +85,16 @@ class Console:
         """Print the result of a job; returns the command's exit code."""
         if self.json:
             self._print_json(result.to_dict())
-        elif self.quiet:
+            return _exit_code(result)
+        if room := _WORDS.get(type(result).__name__):
+            import_module(f"qflux_hub.cli.{room}")
+        if self.quiet:
             line = words.one_line(result)
             if line:
                 self.out.print(line, soft_wrap=True, markup=False, highlight=False)
         else:
             words.tell(result, self.out, verbose=self.verbose)
-        return 1 if getattr(result, "failed", False) else int(getattr(result, "exit_code", 0))
+        return _exit_code(result)
 
     def announce(self, variables: dict[str, str], user: str, tokens: dict[str, str]) -> None:
         """Lines to paste into a shell, or the same as JSON: how to reach a Hub that serves from now on."""
@@ -140,6 +158,10 @@ class Console:
         for piece in encoder.iterencode(data):
             sys.stdout.write(piece)
         sys.stdout.write("\n")
+
+
+def _exit_code(result: Any) -> int:
+    return 1 if getattr(result, "failed", False) else int(getattr(result, "exit_code", 0))
 
 
 def _rich(*, stderr: bool) -> Rich:
