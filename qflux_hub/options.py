@@ -131,8 +131,12 @@ class UploadOptions(WriteOptions, CheckOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadOptions(FileOptions, HubOptions):
-    """What ``download_dataset`` takes."""
+    """What ``download_dataset`` takes. Layout and columns are those of a repo that qflux did not write."""
 
+    layout: str | None = _option(None, "Layout of the repo; found out by default.", metavar="NAME")
+    columns: Mapping[str, str] = _option(
+        {}, "Column of a table that plays a role, such as prompt=caption.", flags="--column", metavar="ROLE=COLUMN"
+    )
     splits: Sequence[str] = _option((), "Only this split (repeatable).", flags="--split", metavar="NAME")
 
 
@@ -274,6 +278,8 @@ class DownloadKeywords(TypedDict, total=False):
     hub: str | LocalHub | None
     token: str | None
     revision: str | None
+    layout: str | None
+    columns: Mapping[str, str]
     splits: Sequence[str]
     only: Sequence[str]
     force: bool

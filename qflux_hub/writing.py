@@ -9,12 +9,13 @@ are bytes, paths have ``/`` and are relative to the target folder.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -323,13 +324,17 @@ def _copy(blob: Blob, file: BinaryIO, task: Task) -> int:
         size += len(piece)
         task.advance(len(piece))
     if digest is not None and digest.digest() != blob.sha256:
-        raise VerificationError(
-            f"{blob.name} came with other bytes than were recorded.",
-            hint="Try again; if it stays so, the source's storage or something on the way is damaged.",
-        )
+        raise _altered(blob)
     if size != blob.size:
         raise DataError(f"{blob.name} changed while it was read.", hint="Run the same command again.")
     return size
+
+
+def _altered(blob: Blob) -> VerificationError:
+    return VerificationError(
+        f"{blob.name} came with other bytes than were recorded.",
+        hint="Try again; if it stays so, the source's storage or something on the way is damaged.",
+    )
 
 
 def _pieces(blob: Blob) -> Iterator[bytes]:
@@ -356,3 +361,27 @@ class _Comparing:
 def _unreadable(error: OSError, path: str) -> DataError:
     reason = error.strerror or str(error)
     return DataError(f"{path} cannot be written: {reason} ({error.filename or 'unknown file'}).")
+
+
+@dataclass(frozen=True, slots=True)
+class _Verifying:
+    """Opens a blob's bytes in memory when they are those that were recorded."""
+
+    blob: Blob
+
+    def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
+        with self.blob.open() as file:
+            data = file.read()
+        if hashlib.sha256(data).digest() != self.blob.sha256:
+            raise _altered(self.blob)
+        return io.BytesIO(data)
+
+
+def verified(sample: Sample) -> Sample:
+    """The sample with blobs that are compared with their recorded hashes when they are opened."""
+
+    def checked(blob: Blob | None) -> Blob | None:
+        return replace(blob, opener=_Verifying(blob)) if blob and blob.sha256 else blob
+
+    controls = tuple(replace(one, opener=_Verifying(one)) if one.sha256 else one for one in sample.controls)
+    return replace(sample, controls=controls, mask=checked(sample.mask), target=checked(sample.target))

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from datasets import Features, Image, Value
 
 from qflux_hub import (
+    DataError,
+    LayoutError,
     LocalHub,
     NotFoundError,
     RefusedError,
     UsageError,
     VerificationError,
+    convert_dataset,
     download_dataset,
     ranges,
     upload_dataset,
 )
 from qflux_hub.cli import run
 from tests.builders import lay, lay_split, picture, scan, table, write
-from tests.jobtools import Answer, forget, network, put, tree, writes
+from tests.jobtools import Answer, api, forget, network, put, tree, writes
 
 
 def plain(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -166,9 +173,10 @@ def test_shards_that_something_else_replaced_are_not_believed(hub, repo, tmp_pat
     report = upload_dataset(root, repo, hub=hub)
     shard = next(one.path for one in report.operations if one.path.startswith("data/"))
     put(hub, repo, shard, b"PAR1 no more")
-    with pytest.raises(Exception, match="train") as error:
+    with pytest.raises(DataError, match="2 errors; nothing was written") as error:
         download_dataset(repo, tmp_path / "out", hub=hub)
-    assert error.value.code in (1, 7)
+    codes = [finding.code for finding in error.value.report.findings]
+    assert codes == ["broken-index", "undecodable-table", "empty-split"]
 
 
 def test_many_images_larger_than_a_window_come_back(hub, repo, tmp_path):
@@ -188,3 +196,63 @@ def test_the_command_prints_what_the_contract_says(hub, uploaded, tmp_path, capf
     assert (said["source"], said["layout"], said["splits"]) == (uploaded, "csv", {"train": 9, "test": 3})
     assert run([*command, "--as", "csv", "-q"]) == 0
     assert capfd.readouterr().out == f"{tmp_path / 'out'}\n"
+
+
+# --- repos that something else wrote ----------------------------------------------------------------------------
+
+
+def test_a_dataset_of_push_to_hub_comes_as_files(hub, repo, tmp_path):
+    controls = [[{"bytes": picture(f"{n}{k}.png"), "path": f"{n}{k}.png"} for k in range(2)] for n in "ba"]
+    targets = [{"bytes": picture("b.jpg"), "path": "b.jpg"}, None]
+    rows = {"id": ["b", "a"], "prompt": ["Do b.", " Do a.\n"], "control_images": controls, "target_image": targets}
+    features = Features(
+        {"id": Value("string"), "prompt": Value("string"), "control_images": [Image()], "target_image": Image()}
+    )
+    rows_table = pa.Table.from_pydict(
+        rows | {"n": [1, 2]}, schema=features.arrow_schema.append(pa.field("n", pa.int64()))
+    )
+    api(hub).create_repo(repo, repo_type="dataset")
+    out = io.BytesIO()
+    pq.write_table(rows_table, out)
+    put(hub, repo, "data/train-00000-of-00001.parquet", out.getvalue())
+    report = download_dataset(repo, tmp_path / "csv", as_="csv", hub=hub)
+    read = scan(tmp_path / "csv")
+    assert (read.ids, [dict(one.extra) for one in read.samples]) == (["b", "a"], [{"n": "1"}, {"n": "2"}])
+    assert {loss.what: loss.count for loss in report.lost} == {"prompt": 1}
+    assert [len(one.controls) for one in read.samples] == [2, 2]
+    with read["b"].controls[1].open() as file:
+        assert file.read() == picture("b1.png")
+    download_dataset(repo, tmp_path / "parquet", as_="parquet", hub=hub)
+    assert scan(tmp_path / "parquet")["a"].prompt == " Do a.\n"
+
+
+@pytest.mark.parametrize("name", ["photo_edits", "photo_edits_csv"])
+def test_a_repo_of_plain_files_is_read_through_the_same_layouts(hub, repo, photos, tmp_path, name):
+    source = photos.parent / name
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=source)
+    report = download_dataset(repo, tmp_path / "out", as_="csv", splits=["test"], hub=hub)
+    convert_dataset(source, tmp_path / "local", as_="csv", splits=["test"])
+    assert tree(tmp_path / "out") == tree(tmp_path / "local")
+    assert report.bytes["read"] < sum(map(len, tree(source).values()))
+
+
+def test_splits_with_and_without_an_index_come_together(hub, repo, tmp_path):
+    upload_dataset(lay_split(tmp_path / "ds", "train", "ab"), repo, hub=hub)
+    convert_dataset(lay_split(tmp_path / "more", "test", "c"), tmp_path / "parquet", as_="parquet")
+    put(
+        hub,
+        repo,
+        "data/test-00000-of-00001.parquet",
+        (tmp_path / "parquet/data/test-00000-of-00001.parquet").read_bytes(),
+    )
+    report = download_dataset(repo, tmp_path / "out", hub=hub)
+    assert report.splits == {"train": 2, "test": 1}
+    assert tree(tmp_path / "out").keys() == {**tree(tmp_path / "ds"), **tree(tmp_path / "more")}.keys()
+
+
+def test_a_repo_that_holds_no_dataset_says_what_each_layout_misses(hub, repo, tmp_path):
+    api(hub).create_repo(repo, repo_type="dataset")
+    put(hub, repo, "notes.txt", b"hi")
+    with pytest.raises(LayoutError, match="parquet: no Parquet file"):
+        download_dataset(repo, tmp_path / "out", hub=hub)

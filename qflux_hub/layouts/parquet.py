@@ -1,0 +1,424 @@
+"""The Parquet layout: one row per sample, images embedded as ``{bytes, path}``, as `datasets` and qflux write them.
+
+Files of a split are those that the card names, else ``data/<split>-00000-of-00001.parquet``, ``data/<split>/….parquet``
+or ``<split>.parquet``. Columns are found by their names (see ``roles``) and types: an image is a struct with bytes,
+or bytes; ``control_images`` a list of them. Prompts are taken as they stand. Other columns of texts, numbers and
+booleans are carried along as text. Rows keep their order.
+
+Written like ``push_to_hub`` names files, in the recipe of ``pack``: `datasets` and every trainer read it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from qflux_hub import codes, shards
+from qflux_hub.errors import DataError
+from qflux_hub.layouts import roles
+from qflux_hub.naming import control_stem, is_image_name, is_split_name, mask_stem, portable, split_rank, stem
+from qflux_hub.report import Found
+from qflux_hub.sample import NO_EXTRA, Blob, Sample
+from qflux_hub.sniff import EXTENSIONS, sniff
+from qflux_hub.tree import Tree, unreadable
+from qflux_hub.writing import Output, Placed, Sink, verified
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAME = "parquet"
+SHAPE = "data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image, control_mask"
+LOSES: Mapping[str, str] = {
+    "id": "ids are not empty",
+    "column": "a column of the layout's own has that name",
+    "file": "only the last part of a path is kept",
+}
+_CARD = "README.md"
+_NUMBERED = re.compile(r"(?P<split>.+?)-[0-9]+(?:-of-[0-9]+(?:-[0-9a-f]+)?)?", re.ASCII)
+_HELD = 6
+"""Image columns of row groups that are held in memory at once: those of a sample lie in up to three."""
+
+
+def splits(tree: Tree, found: Found) -> tuple[str, ...]:
+    """The splits whose first file has a prompt and images, train first."""
+    files = _files(tree)
+    for split, paths in files.items():
+        if not is_split_name(split):
+            message = f"{paths[0]} looks like a split, but {split!r} is not a legal split name; it is left aside."
+            found(codes.BAD_SPLIT_NAME(paths[0], message, fix="rename it, with letters, digits and underscores"))
+    return tuple(sorted((split for split in files if is_split_name(split)), key=split_rank))
+
+
+def missing(tree: Tree) -> str:
+    """What keeps the tree from this layout."""
+    if files := _files(tree):
+        return f"{next(iter(files))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+    return "no Parquet file at the top, in data/ or in the folder of a split"
+
+
+def doubt(tree: Tree, splits: Sequence[str]) -> str:
+    """Tables that hold no images are those of another layout, beside its images."""
+
+    def ignore(_: object) -> None:
+        """What is wrong is found by ``read``."""
+
+    files = _files(tree)
+    with suppress(OSError, DataError):
+        for split in splits:
+            with _open(tree, files[split][0], ignore) as opened:
+                if opened is not None and _images(opened.schema_arrow):
+                    return ""
+    return "no column that holds images"
+
+
+def _files(tree: Tree) -> dict[str, list[str]]:
+    """Split -> its files, in the order of their names."""
+    paths = sorted(
+        f"{folder}/{name}".lstrip("/")
+        for folder, names in tree.files.items()
+        for name in names
+        if name.endswith(".parquet") and not name.startswith("metadata.")
+    )
+    if not paths:
+        return {}
+    if _CARD in tree.files.get("", ()):
+        from qflux_hub import cards
+
+        with suppress(OSError, DataError, UnicodeDecodeError):
+            described = cards.read_card(tree.read(_CARD).decode()).files or {}
+            by_card = {
+                split: [path for path in paths if any(fnmatch.fnmatchcase(path, glob) for glob in globs)]
+                for split, globs in described.items()
+            }
+            if by_card := {split: named for split, named in by_card.items() if named}:
+                return by_card
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        base = name.removesuffix(".parquet")
+        numbered = _NUMBERED.fullmatch(base)
+        if folder in ("", "data"):
+            found.setdefault(numbered["split"] if numbered else base, []).append(path)
+        elif folder.rpartition("/")[0] in ("", "data"):
+            found.setdefault(folder.rpartition("/")[2], []).append(path)
+    return found
+
+
+class _open:  # noqa: N801 - used like the function
+    """A Parquet file of the tree while it is looked at; None, and why is found, when it is none."""
+
+    def __init__(self, tree: Tree, path: str, found: Found) -> None:
+        self._file = tree.blob(path).open()
+        self._path, self._found = path, found
+
+    def __enter__(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.ParquetFile(self._file)
+        except pa.ArrowException as error:
+            message = f"{self._path} cannot be read as Parquet: {error}."
+            self._found(codes.UNDECODABLE_TABLE(self._path, message))
+            return None
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _images(schema: pa.Schema) -> list[str]:
+    """The columns that hold images, or lists of them."""
+    return [field.name for field in schema if _is_image(_item(field.type) or field.type)]
+
+
+def _item(kind: pa.DataType) -> pa.DataType | None:
+    """The type of a list's items; None for what is no list."""
+    import pyarrow.types as types
+
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return kind.value_type if is_list else None
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
+    """The samples of ``split`` in the order of its files and rows. Holds the images of one row group at a time."""
+    used: set[str] = set()
+    names: set[str] = set()
+    for path in _files(tree)[split]:
+        try:
+            with _open(tree, path, found) as opened:
+                if opened is None:
+                    continue
+                chosen = roles.assign(opened.schema_arrow.names, _images(opened.schema_arrow), columns, path, found)
+                if chosen is None:
+                    continue
+                reader = _Reader(
+                    tree, split, path, chosen, _carried(opened.schema_arrow, chosen, path, found), used, names
+                )
+                for group in range(opened.num_row_groups):
+                    yield from reader.samples(opened.read_row_group(group), group, found)
+        except OSError as error:
+            error.filename = error.filename or path
+            found(unreadable(error))
+    if not used:
+        found(codes.EMPTY_SPLIT(split, f"Split {split!r} has no sample that can be read."))
+
+
+def _carried(schema: pa.Schema, chosen: roles.Columns, path: str, found: Found) -> list[str]:
+    """The columns that are carried along as text; others that play no role are left aside."""
+    import pyarrow.types as types
+
+    spare = [field for field in schema if field.name not in chosen.all()]
+    kept = [field.name for field in spare if not (types.is_nested(field.type) or _is_image(field.type))]
+    left = [field.name for field in spare if field.name not in kept]
+    if left:
+        message = f"{path}: the columns {', '.join(left)} are left aside: they hold neither texts nor a known role."
+        found(codes.UNKNOWN_COLUMN(path, message, severity="warning", fix="use --column ROLE=NAME"))
+    return kept
+
+
+class _Reader:
+    """Makes samples of the rows of one file. ``used`` and ``names``: ids and paths of its split."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        split: str,
+        path: str,
+        chosen: roles.Columns,
+        carried: Sequence[str],
+        used: set[str],
+        names: set[str],
+    ) -> None:
+        self.split, self.path, self.chosen, self.carried, self.used = split, path, chosen, carried, used
+        self.names = names
+        self.store = _Store(tree.blob(path))
+        self.number = 0
+
+    def samples(self, table: pa.Table, group: int, found: Found) -> Iterator[Sample]:
+        """The samples of one row group."""
+        chosen = self.chosen
+        media = {name: _sizes(table[name]) for name in (chosen.target, *chosen.controls, chosen.mask) if name}
+        texts = table.select([name for name in (chosen.id, chosen.prompt, *self.carried) if name]).to_pylist()
+        for row, text in enumerate(texts):
+            self.number += 1
+            line = self.number
+            place = f"{self.path}, row {line}"
+            cells = {name: [_Cell(self.store, group, name, *one) for one in rows[row]] for name, rows in media.items()}
+            controls = [cell for name in chosen.controls for cell in cells[name]]
+            target, mask = (next(iter(cells[name]), None) if name else None for name in (chosen.target, chosen.mask))
+            name = self._id(text, target or next(iter(controls), None), place, found)
+            if name is None:
+                continue
+            key = (self.split, name)
+            if chosen.controls and not controls:
+                message = f"{place}: there is no control image, so the sample is left out."
+                found(codes.MISSING_CONTROL(self.path, message, line=line, sample=key))
+                continue
+            if any(cell.length < 0 for cell in (target, mask, *controls) if cell):
+                message = f"{place}: an image has no bytes, only a path."
+                found(codes.MISSING_FILE(self.path, message, line=line, sample=key, fix="embed the images"))
+                continue
+            base = portable(name, 200)
+            yield Sample(
+                id=name,
+                split=self.split,
+                prompt=_text(text[chosen.prompt]) or "",
+                controls=tuple(self._blob(cell, "control", control_stem(base, n)) for n, cell in enumerate(controls)),
+                mask=self._blob(mask, "control", mask_stem(base)) if mask else None,
+                target=self._blob(target, "target", base) if target else None,
+                extra={column: _text(text[column]) for column in self.carried if text[column] is not None} or NO_EXTRA,
+                origin=f"{self.path}:{line}",
+            )
+
+    def _id(self, text: Mapping[str, Any], image: _Cell | None, place: str, found: Found) -> str | None:
+        """The id of a row: its column's, else the stem of its first image, else its number."""
+        given = _text(text[self.chosen.id]) if self.chosen.id else None
+        name = given or (stem(_base_name(image.path)) if image and image.path else f"{self.number:08}")
+        if name in self.used and given:
+            message = f"{place}: the id {name!r} stands in an earlier row already."
+            found(codes.DUPLICATE_ID(self.path, message, line=self.number, sample=(self.split, name)))
+            return None
+        while name in self.used:
+            name = f"{name}-{self.number}"
+        self.used.add(name)
+        return name
+
+    def _blob(self, cell: _Cell, folder: str, fallback: str) -> Blob:
+        """The blob of a cell, under the name that was recorded; one without an extension gets that of its bytes."""
+        name = _base_name(cell.path) if cell.path else fallback
+        if not is_image_name(name):
+            kind = sniff(io.BytesIO(cell.head()), cell.length).format
+            name += EXTENSIONS[kind][0] if kind else ""
+        path = f"{self.split}/{folder}/{name}"
+        if path in self.names:  # a name means one content, wherever samples are looked at
+            path = f"{self.split}/{folder}/{self.path.replace('/', '-')}-{self.number}-{cell.at}/{name}"
+        self.names.add(path)
+        return Blob(path, cell.length, cell)
+
+
+def _base_name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)
+
+
+def _sizes(column: pa.ChunkedArray) -> list[list[tuple[int, int, str | None]]]:
+    """Per row, (place among the column's images, size, path) of each image; size -1 where the bytes are not there."""
+    array = _combined(column)
+    starts, flat = _flattened(array)
+    lengths, paths = _lengths(flat)
+    present = flat.is_valid().to_pylist()
+    rows = []
+    for row in range(len(array)):
+        some = range(starts[row], starts[row + 1])
+        rows.append([(n, lengths[n], paths[n]) for n in some if present[n]])
+    return rows
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+
+
+def _flattened(array: pa.Array) -> tuple[list[int], pa.Array]:
+    """(where each row begins among the images, all images). A row of a plain column has one image."""
+    if _item(array.type) is None:
+        return list(range(len(array) + 1)), array
+    counts = [count or 0 for count in array.value_lengths().to_pylist()]
+    starts = [0]
+    for count in counts:
+        starts.append(starts[-1] + count)
+    return starts, array.flatten()
+
+
+def _lengths(flat: pa.Array) -> tuple[list[int], list[str | None]]:
+    """The sizes of all images, -1 for one without bytes, and their paths."""
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    if not types.is_struct(flat.type):
+        return pc.fill_null(pc.binary_length(flat), -1).to_pylist(), [None] * len(flat)
+    has_path = flat.type.get_field_index("path") >= 0
+    paths = pc.struct_field(flat, "path").to_pylist() if has_path else [None] * len(flat)
+    return pc.fill_null(pc.binary_length(pc.struct_field(flat, "bytes")), -1).to_pylist(), paths
+
+
+class _Store:
+    """The image columns of one file, the last few that were asked for in memory. For several threads."""
+
+    def __init__(self, file: Blob) -> None:
+        self._file = file
+        self._columns: OrderedDict[tuple[int, str], pa.Array] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def column(self, group: int, name: str) -> pa.Array:
+        """The bytes of all images of a column in a row group."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+        import pyarrow.types as types
+
+        with self._lock:
+            array = self._columns.get((group, name))
+            if array is None:
+                with self._file.open() as file:
+                    whole = _combined(pq.ParquetFile(file).read_row_group(group, columns=[name])[name])
+                array = _flattened(whole)[1]
+                array = pc.struct_field(array, "bytes") if types.is_struct(array.type) else array
+                self._columns[group, name] = array
+                while len(self._columns) > _HELD:
+                    self._columns.popitem(last=False)
+            else:
+                self._columns.move_to_end((group, name))
+            return array
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _Store, (self._file,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Store) and self._file == other._file
+
+    def __hash__(self) -> int:
+        return hash(self._file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """Opens one image of a file: the ``at``-th of a column in a row group, ``length`` bytes."""
+
+    store: _Store
+    group: int
+    column: str
+    at: int
+    length: int
+    path: str | None
+
+    def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
+        return io.BytesIO(self.store.column(self.group, self.column)[self.at].as_buffer())
+
+    def head(self) -> bytes:
+        """Its first bytes."""
+        with self("") as file:
+            return file.read(4096)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+    """Everything, in its order; of paths only the last part."""
+    return {split: [_placed(sample) for sample in samples] for split, samples in splits.items()}
+
+
+def _placed(sample: Sample) -> Placed:
+    extra = {name: text for name, text in sample.extra.items() if text is not None and _may_stand(name)}
+    paths = [f"{role}/{_base_name(blob.name)}" for role, blob in sample.media()]
+    return Placed(sample, sample.id, sample.prompt, extra, tuple(paths))
+
+
+def _may_stand(column: str) -> bool:
+    """Whether a further column does not change what the others mean."""
+    return bool(column) and roles.meaning(column) is None
+
+
+def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    """The files of each split, numbered in the order of the samples."""
+    for split, samples in placed.items():
+        held = [replace(one.source, extra=one.extra) for one in samples]
+        sizes = [shards.encoded_size(sample) for sample in held]
+        window = shards.shard_window(shards.DEFAULT_TARGET)
+        pieces = list(shards.cut([sample.id for sample in held], sizes, window))
+        extra = list(dict.fromkeys(name for sample in held for name in sample.extra))
+        for number, piece in enumerate(pieces):
+            part = held[piece.start : piece.stop]
+            reads = [blob for sample in part for _, blob in sample.media()]
+            path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
+            yield Output(path, pour=partial(_pour, part, extra), reads=reads)
+
+
+def _pour(samples: Sequence[Sample], extra: Sequence[str], sink: Sink, advance: Callable[[int], None]) -> None:
+    from qflux_hub import pack
+
+    pack.pack([verified(sample) for sample in samples], extra, sink, advance)

@@ -1,0 +1,143 @@
+"""Parquet with embedded images: ours, `push_to_hub`'s, instruct-pix2pix's; read, written, and read by `datasets`."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Image, load_dataset
+
+from qflux_hub import UsageError, convert_dataset, upload_dataset
+from tests.builders import lay, picture, scan, table, write
+from tests.jobtools import rows, tree
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def image(name, path=None):
+    return {"bytes": picture(name), "path": path}
+
+
+def put(root, path="data/train-00000-of-00001.parquet", *, types=None, **columns):
+    """Write a Parquet file of these columns; dictionaries are images."""
+    kinds = {}
+    for name, values in columns.items():
+        first = next(value for value in values if value is not None)
+        kinds[name] = IMAGE if isinstance(first, dict) else pa.list_(IMAGE) if isinstance(first, list) else None
+    kinds |= types or {}
+    arrays = {name: pa.array(values, kinds[name]) for name, values in columns.items()}
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(arrays), root / path)
+    return root
+
+
+def content(blob):
+    with blob.open() as file:
+        return file.read()
+
+
+def test_rows_are_samples_in_their_order(tmp_path):
+    put(
+        tmp_path,
+        id=["b", "a"],
+        prompt=[" x ", None],
+        control_images=[[image("b.png", "b.png"), image("b1.jpg", "b_control_1.jpg")], [image("a.png", "a.png")]],
+        control_mask=[None, image("m.png", "m.png")],
+        target_image=[image("t.png"), None],
+        seed=[3, None],
+    )
+    read = scan(tmp_path)
+    assert (read.layout, read.ids, read.codes) == ("parquet", ["b", "a"], [])
+    assert [one.prompt for one in read.samples] == [" x ", ""]
+    assert [dict(one.extra) for one in read.samples] == [{"seed": "3"}, {}]
+    assert [list(map(content, one.controls)) for one in read.samples] == [
+        [picture("b.png"), picture("b1.jpg")],
+        [picture("a.png")],
+    ]
+    assert (read["b"].mask, content(read["a"].mask)) == (None, picture("m.png"))
+    assert (content(read["b"].target), read["a"].target) == (picture("t.png"), None)
+    assert read["b"].target.name == "train/target/b.png"
+
+
+def test_the_columns_of_instruct_pix2pix_are_known(tmp_path):
+    put(tmp_path, "train.parquet", input_image=[image("a.jpg")], edit_prompt=["Hi"], edited_image=[image("b.jpg")])
+    (sample,) = scan(tmp_path).samples
+    assert (sample.id, sample.prompt) == ("00000001", "Hi")
+    assert (content(sample.controls[0]), content(sample.target)) == (picture("a.jpg"), picture("b.jpg"))
+
+
+def test_columns_can_be_named(tmp_path):
+    put(tmp_path, "train.parquet", left=[image("a.png")], right=[image("b.png")], words=["Hi"], more=[image("c.png")])
+    called = {"control": "left", "control_1": "more", "target": "right", "prompt": "words"}
+    (sample,) = scan(tmp_path, columns=called).samples
+    assert [content(one) for one in sample.controls] == [picture("a.png"), picture("c.png")]
+    assert scan(tmp_path).codes == ["missing-column", "empty-split"]
+    with pytest.raises(UsageError, match="There is no role 'front'"):
+        scan(tmp_path, columns={"front": "left"})
+
+
+def test_plain_bytes_are_images_too(tmp_path):
+    put(tmp_path, "train.parquet", image=[picture("a.webp")], text=["Hi"], control=[picture("c.png")])
+    (sample,) = scan(tmp_path).samples
+    assert (sample.target.name, sample.controls[0].name) == ("train/target/00000001.webp", "train/control/00000001.png")
+
+
+def test_what_cannot_be_read_is_found_in_one_run(tmp_path):
+    put(
+        tmp_path,
+        "train.parquet",
+        id=["a", "a", "b", "c"],
+        prompt=["1", "2", "3", "4"],
+        control_images=[[image("a.png")], [image("b.png")], [], [{"bytes": None, "path": "c.png"}]],
+        depth=[image("d.png")] * 4,
+    )
+    read = scan(tmp_path)
+    assert read.ids == ["a"]
+    assert read.codes == ["unknown-column", "duplicate-id", "missing-control", "missing-file"]
+    assert [finding.line for finding in read.findings] == [None, 2, 3, 4]
+
+
+def test_a_file_that_is_no_parquet_is_found(tmp_path):
+    write(put(tmp_path, prompt=["Hi"], control=[image("a.png")]) / "data/train-00001-of-00002.parquet", b"PAR1")
+    read = scan(tmp_path)
+    assert (len(read.samples), read.codes) == (1, ["undecodable-table"])
+
+
+def test_equal_paths_of_different_images_do_not_mix_them_up(tmp_path, hub, repo):
+    put(tmp_path, prompt=["1", "2"], control=[image("a.png", "image.png"), image("b.png", "image.png")])
+    upload_dataset(tmp_path, repo, hub=hub)
+    stored = [[one["bytes"] for one in row["control_images"]] for row in rows(hub, repo)]
+    assert stored == [[picture("a.png")], [picture("b.png")]]
+    convert_dataset(tmp_path, tmp_path.parent / "csv", as_="csv")
+    images = {path: data for path, data in tree(tmp_path.parent / "csv").items() if path.endswith(".png")}
+    assert sorted(images.values()) == sorted([picture("a.png"), picture("b.png")])
+
+
+def test_the_card_tells_which_files_are_which_split(tmp_path):
+    put(tmp_path, "x/one.parquet", prompt=["Hi"], control=[image("a.png")])
+    put(tmp_path, "x/two.parquet", prompt=["Ho"], control=[image("a.png")])
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: val\n    path: x/two.parquet\n---\n"
+    write(tmp_path / "README.md", card)
+    read = scan(tmp_path)
+    assert {split: [one.prompt for one in samples] for split, samples in read.splits.items()} == {"val": ["Ho"]}
+
+
+def test_datasets_loads_what_was_written(photos, tmp_path):
+    convert_dataset(photos, tmp_path / "out", as_="parquet")
+    assert tree(tmp_path / "out").keys() == {
+        "data/train-00000-of-00001.parquet",
+        "data/test-00000-of-00001.parquet",
+    }
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert loaded["train"].num_rows == 9
+    assert isinstance(loaded["train"].features["target_image"], Image)
+    first = scan(photos).splits["train"][0]
+    assert loaded["train"][0]["prompt"] == first.prompt
+    assert loaded["train"][0]["control_images"][0].size
+
+
+def test_a_table_beside_its_images_is_not_taken_for_this_layout(tmp_path):
+    lay(tmp_path, "a.png")
+    write(tmp_path / "train.csv", table(["control", "prompt"], ["a.png", "Hi"]))
+    put(tmp_path, "train.parquet", file=["a.png"], prompt=["Hi"])
+    assert scan(tmp_path).layout == "csv"
