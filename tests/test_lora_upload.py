@@ -591,6 +591,16 @@ def test_alpha_of_a_peft_file_goes_into_its_configuration(hub: LocalHub, repo: s
     assert (told["r"], told["lora_alpha"], told["peft_type"]) == (2, 1, "LORA")
 
 
+def test_a_configuration_that_is_given_is_the_one_that_is_repaired(hub: LocalHub, repo: str, tmp_path: Path):
+    told = {"r": 2, "lora_alpha": 1, "peft_type": "LORA", "bias": "none"}
+    config = put(tmp_path / "elsewhere" / "adapter_config.json", json.dumps(told).encode())
+    path = put(tmp_path / "adapter_model.safetensors", lora("peft", QWEN[:2]))
+    options: dict[str, Any] = {"extra_files": [str(config)], "write_alpha": True, "hub": hub, "card": False}
+    report = upload_lora(path, repo, **options)
+    assert (report.lora.alpha, report.lora.alpha_source) == (1.0, "adapter_config.json")
+    assert json.loads(files(hub, repo)["adapter_config.json"])["bias"] == "none"
+
+
 def test_alpha_that_nobody_knows_is_not_invented(weights: Path):
     with pytest.raises(UsageError, match="nothing says the alpha"):
         upload_lora(weights, "me/none", write_alpha=True)

@@ -53,7 +53,9 @@ def fetch_to_cache(hub: Hub, repo_id: str, file: RemoteHead, revision: str | Non
     if blob.exists() and not is_right(blob, file, progress):
         message = f"The cached copy of {file.path} had another hash than its name; it was replaced."
         fetched.findings.append(codes.DAMAGED_CACHE(file.path, message))
-        blob.unlink()  # a link into a shared store is only unlinked, never written through
+        real = blob.resolve()  # may lie in a store that several repos share; wrong for one is wrong for all
+        blob.unlink()
+        real.unlink(missing_ok=True)
     if blob.exists():
         fetched.from_cache = True
     else:

@@ -77,12 +77,15 @@ def git_blob(content: bytes) -> str:
 
 @dataclass(slots=True)
 class Parcel:
-    """All files of an upload, and what was found in them. ``own_card``: the user brings a card of their own."""
+    """All files of an upload, and what was found in them. ``own_card``: the user brings a card of their own;
+    ``written``: paths of configurations that were repaired, whatever the user gave for them.
+    """
 
     items: list[Item] = field(default_factory=list)
     gallery: list[Picture] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     own_card: bool = False
+    written: set[str] = field(default_factory=set)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -112,7 +115,8 @@ def pack_parcel(source: Source, options: LoraUploadOptions, scratch: Path) -> Pa
         message = f"{twin.name} lies beside and belongs to what is uploaded, but is not part of it."
         parcel.findings.append(codes.TWIN_LEFT_OUT(twin.name, message))
     for local, remote in extras.items():
-        _add_file(parcel, Path(local), remote, options)
+        if remote not in parcel.written:
+            _add_file(parcel, Path(local), remote, options)
     _add_pictures(parcel, options)
     _check_collisions([item.path for item in parcel.items])
     return parcel
@@ -238,7 +242,9 @@ def _add_weights(
         target = scratch / f"alpha-{len(parcel.items)}.safetensors"
         config = repaired(path, weights.header, weights.lora, weights.configs, target)
         if config is not None:
-            _replace(parcel, Item(beside, adapter, len(config), content=config))
+            parcel.items = [other for other in parcel.items if other.path != beside]
+            parcel.items.append(Item(beside, adapter, len(config), content=config))
+            parcel.written.add(beside)
             settled = {**weights.configs, ADAPTER_CONFIG: read_settings(ADAPTER_CONFIG, config)}
             weights = open_weights(path, path.name, settled)
         elif target.exists():
@@ -251,10 +257,6 @@ def _add_weights(
     item.weights, item.file, item.size = weights, weights.path, weights.size
     parcel.findings += [*weights.lora.findings, *_allowed(found, options)]
     weights.lora.findings = []
-
-
-def _replace(parcel: Parcel, item: Item) -> None:
-    parcel.items = [other for other in parcel.items if other.path != item.path] + [item]
 
 
 def _add_file(parcel: Parcel, path: Path, remote: str, options: LoraUploadOptions) -> None:
