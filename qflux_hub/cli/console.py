@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,20 +34,6 @@ _UNWRAPPED = 100_000
 """Columns of a pipe: lines there are never folded."""
 _QUIET_SECONDS, _LOG_EVERY = 2.0, 10.0
 """A task shorter than the first says nothing; on a pipe, a longer one speaks once in the second."""
-
-
-_WORDS = {
-    "Scan": "words_scan",
-    "Code": "words_scan",
-    "CodeTable": "words_scan",
-    "FixReport": "words_fix",
-    "Preview": "words_fix",
-    "Lora": "words_lora",
-    "Comparison": "words_lora",
-    "LoraUpload": "words_lora",
-    "LocalPath": "words_lora",
-}
-"""Where a result's words are, if not in ``words``: found when there is one, so that no command loads another's jobs."""
 
 
 class Console:
@@ -86,8 +71,6 @@ class Console:
         if self.json:
             self._print_json(result.to_dict())
             return _exit_code(result)
-        if room := _WORDS.get(type(result).__name__):
-            import_module(f"qflux_hub.cli.{room}")
         if self.quiet:
             line = words.one_line(result)
             if line:

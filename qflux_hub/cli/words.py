@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
+from importlib import import_module
 
 from rich import box
 from rich.console import Console as Rich
@@ -64,16 +65,39 @@ def progress_line(label: str, done: int, total: int | None, unit: str, seconds: 
     return f"{label}: {amount(done)}{of}{'' if unit == 'B' else ' ' + unit}{left}"
 
 
+_WORDS = {
+    "Scan": "words_scan",
+    "Code": "words_scan",
+    "CodeTable": "words_scan",
+    "FixReport": "words_fix",
+    "Preview": "words_fix",
+    "Lora": "words_lora",
+    "Comparison": "words_lora",
+    "LoraUpload": "words_lora",
+    "LocalPath": "words_lora",
+}
+"""Where a result's words are, if not in ``words``: loaded when there is one, so that no command loads another's jobs."""
+
+
 @singledispatch
-def tell(result: object, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - the signature of all of them
+def tell(result: object, out: Rich, *, verbose: bool) -> None:
     """Print a report in words."""
-    raise TypeError(f"no words for {type(result).__name__}")
+    _load_words(result)
+    if tell.dispatch(type(result)) is tell.dispatch(object):
+        raise TypeError(f"no words for {type(result).__name__}")
+    tell(result, out, verbose=verbose)
 
 
 @singledispatch
-def one_line(result: object) -> str:  # noqa: ARG001
+def one_line(result: object) -> str:
     """The one thing of a report that a script wants; "" for nothing."""
-    return ""
+    _load_words(result)
+    return "" if one_line.dispatch(type(result)) is one_line.dispatch(object) else one_line(result)
+
+
+def _load_words(result: object) -> None:
+    if room := _WORDS.get(type(result).__name__):
+        import_module(f"qflux_hub.cli.{room}")
 
 
 @tell.register
