@@ -76,7 +76,7 @@ _WORDS = {
     "LoraUpload": "words_lora",
     "LocalPath": "words_lora",
 }
-"""Where a result's words are, if not in ``words``: loaded when there is one, so that no command loads another's jobs."""
+"""Where a result's words are, if not here: loaded when there is one, so that no command loads another's jobs."""
 
 
 @singledispatch
