@@ -111,12 +111,14 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "set is not a dataset that qflux can read.\n"
         "  directory: no train/ or test/ that holds control_images/ and training_images/\n"
         "  csv: no train.csv or test.csv at the top\n"
+        "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
         "  parquet: no Parquet file at the top, in data/ or in the folder of a split"
     )
     assert error.hint == (
         "The dataset's folder is the one that holds:\n"
         "  train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png\n"
         "  train.csv  with the columns  image,control,control_1,prompt\n"
+        "  train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name\n"
         "  data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image, control_mask"
     )
 
@@ -189,5 +191,5 @@ def test_a_dataset_whose_only_split_has_no_legal_name_says_so(tmp_path, write_as
 
 
 def test_a_table_without_a_control_column_says_so(tmp_path):
-    error = refused(lay(tmp_path, "a.png", metadata_csv="file_name,text\na.png,Hi\n"))
-    assert "csv: metadata.csv: no control column (control, path_control, control_1, …)" in error.message
+    error = refused(lay(tmp_path, "a.png", other_csv="file_name,text\na.png,Hi\n"))
+    assert "csv: other.csv: no control column (control, path_control, control_1, …)" in error.message

@@ -80,7 +80,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """One row with its cells in place: where it begins in the file, and what each role says there, stripped.
 
     ``controls`` has (number, path) of every control column, also where the path is blank.
@@ -109,17 +109,17 @@ class _Columns:
     extra: Mapping[str, int]
     unnamed: Sequence[int]
 
-    def row(self, cells: Sequence[str], line: int) -> _Row:
+    def row(self, cells: Sequence[str], line: int) -> Row:
         def cell(role: str) -> str:
             return cells[self.roles[role]].strip() if role in self.roles else ""
 
-        return _Row(
+        return Row(
             line=line,
             id=cell("id"),
             prompt=clean_prompt(cell("prompt")),
-            target=_path(cell("target")),
-            mask=_path(cell("mask")),
-            controls=tuple([(number, _path(cells[position].strip())) for number, position in self.controls]),
+            target=normal_path(cell("target")),
+            mask=normal_path(cell("mask")),
+            controls=tuple([(number, normal_path(cells[position].strip())) for number, position in self.controls]),
             extra={name: cells[position] for name, position in self.extra.items()} if self.extra else NO_EXTRA,
         )
 
@@ -199,9 +199,9 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     rows = _rows(text, path, called, found) if text is not None else None
     if rows is None:
         return
-    files = _Files(tree, path, found, listed={_without_extension(image) for row in rows for image in row.images()})
+    files = Files(tree, path, found, listed={_without_extension(image) for row in rows for image in row.images()})
     usable = 0
-    for row, name in zip(rows, _ids(rows, path, split, found), strict=True):
+    for row, name in zip(rows, ids_of(rows, path, split, found), strict=True):
         try:
             sample = _sample(row, split, name, path, files, found)
         except OSError as error:
@@ -229,7 +229,7 @@ def references(tree: Tree, columns: Mapping[str, str]) -> Iterator[Reference]:
             text = decode_table(tree.read(table), table, ignore)
         if text is None:
             continue
-        files = _Files(tree, table, ignore, set())
+        files = Files(tree, table, ignore, set())
         header: _Columns | None = None
         try:
             delimiter, _ = _split_header(text, called)
@@ -246,7 +246,7 @@ def references(tree: Tree, columns: Mapping[str, str]) -> Iterator[Reference]:
                     break
             elif len(cells) == header.count:
                 for position in (at for role, at in header.roles.items() if role not in ("id", "prompt")):
-                    path = _path(cells[position].strip())
+                    path = normal_path(cells[position].strip())
                     meant = files.candidates(path) if path else []
                     if len(meant) == 1:
                         cell, exact = cells[position], meant == [path]
@@ -275,7 +275,7 @@ def unused(tree: Tree, columns: Mapping[str, str], used: Collection[str], found:
             found(codes.UNUSED_IMAGE(left[0], message, fix="add rows for them, or leave them: they stay here"))
 
 
-def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: Found) -> Sample | None:
+def _sample(row: Row, split: str, name: str, path: str, files: Files, found: Found) -> Sample | None:
     """The sample of a row, or None when it has to be left out; every reason is found."""
     key = (split, name)
     named = [(number, cell) for number, cell in row.controls if cell]
@@ -316,7 +316,7 @@ def _sample(row: _Row, split: str, name: str, path: str, files: _Files, found: F
 _UNSHIFT = "compare the row with the header: a cell is missing or too many"
 
 
-def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list[_Row] | None:
+def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list[Row] | None:
     """All rows with as many cells as the header; the others are found. None when the header cannot be used."""
     delimiter, _ = _split_header(text, called)
     if delimiter != ",":
@@ -324,7 +324,7 @@ def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list
         found(codes.OTHER_DELIMITER(path, f"{path} is separated by {kind}."))
     limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # the usual one is 128 KB a cell
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows: list[_Row] = []
+    rows: list[Row] = []
     header: _Columns | None = None
     dropped: set[int] = set()
     line = 1
@@ -463,7 +463,7 @@ def _meaning(name: str) -> str:
     return f"control_{int(numbered[1])}" if numbered else _MEANING.get(name, "")
 
 
-def _path(cell: str) -> str:
+def normal_path(cell: str) -> str:
     """A cell as a path with `/`, `.` and `..` resolved; leading `..` stay, so that they can be refused."""
     return posixpath.normpath(cell.replace("\\", "/")) if cell else ""
 
@@ -478,7 +478,7 @@ def _without_extension(path: str) -> str:
     return split_extension(path)[0] if is_image_name(path) else path
 
 
-def _ids(rows: Sequence[_Row], path: str, split: str, found: Found) -> list[str]:
+def ids_of(rows: Sequence[Row], path: str, split: str, found: Found) -> list[str]:
     """One id per row: its cell, else the stem of its target or first control, by its path where stems clash."""
     sources = [row.id or row.target or next(iter(row.images()), "") for row in rows]
     stems = [source if row.id else stem(source) for row, source in zip(rows, sources, strict=True)]
@@ -501,7 +501,7 @@ def _ids(rows: Sequence[_Row], path: str, split: str, found: Found) -> list[str]
 
 
 @dataclass(slots=True)
-class _Files:
+class Files:
     """Looks up the files that a table names, in the tree's listing, and finds what is wrong with them.
 
     ``listed`` has every path that some row names, without its extension, so that such a file is never taken for another
@@ -515,7 +515,7 @@ class _Files:
     _by_stem: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     _folded: dict[str, str] = field(default_factory=dict)
 
-    def find(self, path: str, row: _Row, key: Key) -> str | None:
+    def find(self, path: str, row: Row, key: Key) -> str | None:
         """The path of the image that a cell means, or None when there is none (and why is found)."""
         place = f"{self.table}, line {row.line}"
         candidates = self.candidates(path)
@@ -549,7 +549,7 @@ class _Files:
         names = self._images(folder).get(base if extension in IMAGE_EXTENSIONS else name, ())
         return [path] if name in names else [posixpath.join(folder, other) for other in names]
 
-    def mask(self, control: str | None, target: str | None, row: _Row, key: Key) -> str | None:
+    def mask(self, control: str | None, target: str | None, row: Row, key: Key) -> str | None:
         """The mask found by its name beside the main control, else beside the target."""
         masks = []
         for image in filter(None, (control, target)):
@@ -613,8 +613,8 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     A file that several samples share is written once.
     """
     fitting = {split: [sample for sample in samples if _fits(sample)] for split, samples in splits.items()}
-    room = _Room()
-    paths = {split: [_recorded(sample, room) for sample in samples] for split, samples in fitting.items()}
+    room = Room()
+    paths = {split: [recorded(sample, room) for sample in samples] for split, samples in fitting.items()}
     for split, samples in fitting.items():
         canonical = bases(samples, longest="_control_999999999.jpeg")
         named = paths[split]
@@ -636,7 +636,7 @@ def _fits(sample: Sample) -> bool:
 
 
 @dataclass(slots=True)
-class _Room:
+class Room:
     """Which files have which paths. Keys are paths with case and Unicode form set aside, as some disks do."""
 
     files: dict[str, tuple[str, object]] = field(default_factory=dict)
@@ -688,17 +688,22 @@ def _content(blob: Blob) -> object:
     return blob.sha256 or (blob.name, blob.size, blob.opener)
 
 
-def _recorded(sample: Sample, room: _Room) -> tuple[str, ...] | None:
-    """The paths that a sample's files had; None when one of them cannot have it."""
+def recorded(sample: Sample, room: Room, below: str = "") -> tuple[str, ...] | None:
+    """The paths that a sample's files had; None when one of them cannot have it, or does not begin with ``below``."""
     for _, blob in sample.media():
         name = blob.name
-        if not (is_portable_path(name) and name == _path(name.strip()) and room.takes(name, blob)):
+        if not (
+            name.startswith(below)
+            and is_portable_path(name)
+            and name == normal_path(name.strip())
+            and room.takes(name, blob)
+        ):
             return None
         room.put(name, blob)
     return tuple(blob.name for _, blob in sample.media())
 
 
-def _would_find_mask(sample: Sample, paths: Sequence[str], room: _Room, listed: Collection[str]) -> bool:
+def _would_find_mask(sample: Sample, paths: Sequence[str], room: Room, listed: Collection[str]) -> bool:
     """Whether the mask of another sample would be taken for one of this sample, which has none."""
     images = zip(paths, sample.media(), strict=True)
     first = {role: path for path, (role, _) in reversed(list(images))}
@@ -710,14 +715,14 @@ def _placed(samples: Sequence[Sample], paths: Sequence[tuple[str, ...] | None]) 
     columns = _extra_columns(samples)
     used: set[str] = set()
     for sample, own in zip(samples, paths, strict=True):
-        name = base = _cell(sample.id).strip() or "x"
+        name = base = without_nul(sample.id).strip() or "x"
         attempt = 1
         while name in used:
             attempt += 1
             name = f"{base}-{attempt}"
         used.add(name)
-        prompt = clean_prompt(_cell(sample.prompt).strip())
-        extra = {column: _cell(sample.extra.get(column) or "") for column in columns}
+        prompt = clean_prompt(without_nul(sample.prompt).strip())
+        extra = {column: without_nul(sample.extra.get(column) or "") for column in columns}
         yield Placed(sample, name, prompt, extra, own or ())
 
 
@@ -731,7 +736,8 @@ def _extra_columns(samples: Sequence[Sample]) -> list[str]:
 _SIGNS = re.compile('[\0\r\n\t",;\ufeff]')
 
 
-def _cell(text: str) -> str:
+def without_nul(text: str) -> str:
+    """The text as a table can hold it."""
     return text.replace("\0", "")
 
 
@@ -755,10 +761,10 @@ def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) ->
     """The lines of a table. Columns that no row needs are left out: id and mask where the files' names say the same."""
     controls = max((len(one.of(CONTROLS)) for one in samples), default=1)
     rows = [
-        _Row(0, "", "", next(iter(one.of(TARGET)), ""), "", tuple(enumerate(one.of(CONTROLS))), NO_EXTRA)
+        Row(0, "", "", next(iter(one.of(TARGET)), ""), "", tuple(enumerate(one.of(CONTROLS))), NO_EXTRA)
         for one in samples
     ]
-    ids = _ids(rows, "", "", lambda _: None) != [one.id for one in samples]
+    ids = ids_of(rows, "", "", lambda _: None) != [one.id for one in samples]
     targets = any(one.of(TARGET) for one in samples)
     masks = any(one.of(MASK) and not _finds_its_mask(one, by_stem) for one in samples)
     extra = list(samples[0].extra) if samples else []
@@ -785,7 +791,7 @@ def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) ->
 
 
 def _finds_its_mask(one: Placed, by_stem: Mapping[str, Collection[str]]) -> bool:
-    """Whether a reader finds the mask by its name, as ``_Files.mask`` does."""
+    """Whether a reader finds the mask by its name, as ``Files.mask`` does."""
     for path in (one.of(CONTROLS)[0], *one.of(TARGET)):
         found = by_stem.get(mask_stem(_without_extension(path)), ())
         if found:

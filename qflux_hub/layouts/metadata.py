@@ -1,0 +1,315 @@
+"""The metadata layout of `datasets`' imagefolder: ``metadata.jsonl`` beside the images that its rows name.
+
+``metadata.jsonl``, ``.csv``, ``.parquet`` or ``.json`` (a list of objects) lies in the folder of its split, or at the
+top for a single split called train; paths are relative to it. A column ``<name>_file_name`` names one image and
+``<name>_file_names`` a list of them: ``target_image_file_name``, ``control_images_file_names``,
+``control_mask_file_name``; a plain ``file_name`` is the target. Prompts (``prompt``, ``text``, ``caption``, …) are
+taken as they stand. Without any control column the samples have none: text to image. Other columns are carried as text.
+Rows keep their order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from qflux_hub import codes
+from qflux_hub.errors import DataError
+from qflux_hub.layouts import roles
+from qflux_hub.layouts.tables import Files, Room, Row, ids_of, normal_path, recorded
+from qflux_hub.naming import IMAGE_EXTENSIONS, is_split_name, split_extension, split_rank
+from qflux_hub.report import Found
+from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.texts import decode_table
+from qflux_hub.tree import Tree, unreadable
+from qflux_hub.writing import Output, Placed, bases, extension
+
+NAME = "metadata"
+SHAPE = "train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name"
+LOSES: Mapping[str, str] = {
+    "sample": "it has no image, or one with an extension that is not read",
+    "column": "its name means an image or another role here",
+    "file": "some disk cannot hold it, or holds another file by it, or it lies outside of its split's folder",
+}
+_KINDS = ("jsonl", "csv", "parquet", "json")
+_ID, _PROMPT = "id", "prompt"
+_FILE = {TARGET: f"{TARGET}_file_name", CONTROLS: f"{CONTROLS}_file_names", MASK: f"{MASK}_file_name"}
+
+Record = tuple[int, Mapping[str, Any]]
+"""(line or row, from 1; column -> value)"""
+
+
+def splits(tree: Tree, found: Found) -> tuple[str, ...]:
+    """Folders at the top with a metadata file; else train, when one lies at the top itself."""
+    files = _files(tree)
+    for split, paths in files.items():
+        if not is_split_name(split):
+            message = f"{paths[0]} looks like a split, but {split!r} is not a legal split name; it is left aside."
+            found(codes.BAD_SPLIT_NAME(paths[0], message, fix="rename it, with letters, digits and underscores"))
+        elif len(paths) > 1:
+            message = f"There are {len(paths)} tables of {split!r}: {paths[0]} is used, {', '.join(paths[1:])} is not."
+            found(codes.AMBIGUOUS_FILE(paths[1], message, fix="remove the one that is wrong"))
+    return tuple(sorted(filter(is_split_name, files), key=split_rank))
+
+
+def missing(tree: Tree) -> str:
+    """What keeps the tree from this layout."""
+    if files := _files(tree):
+        return f"{next(iter(files))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+    return "no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split"
+
+
+def doubt(tree: Tree, splits: Sequence[str]) -> str:
+    """A metadata file that names no images describes something else."""
+    for split in splits:
+        with suppress(OSError, DataError):
+            for _, record in _records(tree, _files(tree)[split][0], lambda _: None):
+                if any(_names_files(name) for name in record):
+                    return ""
+                break
+    return "no column that names images"
+
+
+def _files(tree: Tree) -> dict[str, list[str]]:
+    """Split -> its metadata files, the one to read first."""
+    found = {}
+    for folder in ("", *sorted(folder for folder in tree.files if folder and "/" not in folder)):
+        names = tree.files.get(folder, ())
+        paths = [posixpath.join(folder, f"metadata.{kind}") for kind in _KINDS if f"metadata.{kind}" in names]
+        if paths:
+            found[folder or "train"] = paths
+            if not folder:
+                break
+    return found
+
+
+def _names_files(column: str) -> bool:
+    return column.strip().casefold().endswith(("file_name", "file_names"))
+
+
+def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
+    """The samples of ``split`` in the order of its rows. The table's text is held as a whole."""
+    path = _files(tree)[split][0]
+    try:
+        records = list(_records(tree, path, found))
+    except OSError as error:
+        found(unreadable(error))
+        return
+    names = list(dict.fromkeys(name for _, record in records for name in record))
+    naming = [name for name in names if _names_files(name) or name in columns.values()]
+    chosen = roles.assign(names, naming, columns, path, found) if records else None
+    if chosen is None:
+        if not records:
+            found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample: {path} has no rows."))
+        return
+    folder = posixpath.dirname(path)
+    carried = [name for name in names if name not in chosen.all()]
+    rows = [_row(line, record, chosen, carried, folder) for line, record in records]
+    files = Files(tree, path, found, set())
+    usable = 0
+    for row, name in zip(rows, ids_of(rows, path, split, found), strict=True):
+        key = (split, name)
+        if chosen.controls and not row.controls:
+            message = f"{path}, line {row.line}: no control image is named, so the sample is left out."
+            found(codes.MISSING_CONTROL(path, message, line=row.line, sample=key))
+            continue
+        controls = [files.find(own, row, key) for _, own in row.controls]
+        target, mask = (files.find(own, row, key) if own else None for own in (row.target, row.mask))
+        if None in controls or (row.target and target is None) or (row.mask and mask is None):
+            continue
+        try:
+            sample = Sample(
+                id=name,
+                split=split,
+                prompt=row.prompt,
+                controls=tuple(tree.blob(control) for control in controls if control),
+                mask=tree.blob(mask) if mask else None,
+                target=tree.blob(target) if target else None,
+                extra=row.extra,
+                origin=f"{path}:{row.line}",
+            )
+        except OSError as error:
+            found(unreadable(error, key, row.line))
+            continue
+        usable += 1
+        yield sample
+    if not usable:
+        found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample that can be read."))
+
+
+def _row(line: int, record: Mapping[str, Any], chosen: roles.Columns, carried: Iterable[str], folder: str) -> Row:
+    def named(column: str | None) -> list[str]:
+        value = record.get(column) if column else None
+        if isinstance(value, str) and value.lstrip().startswith("["):  # how a CSV holds a list
+            with suppress(ValueError):
+                value = json.loads(value)
+        listed = value if isinstance(value, list) else [value]
+        return [normal_path(posixpath.join(folder, one.strip())) for one in listed if isinstance(one, str) and one]
+
+    controls = [path for column in chosen.controls for path in named(column)]
+    extra = {name: text for name in carried if (text := _text(record.get(name))) is not None}
+    return Row(
+        line=line,
+        id=_text(record.get(chosen.id)) or "" if chosen.id else "",
+        prompt=_text(record.get(chosen.prompt)) or "",
+        target=next(iter(named(chosen.target)), ""),
+        mask=next(iter(named(chosen.mask)), ""),
+        controls=tuple(enumerate(controls)),
+        extra=extra or NO_EXTRA,
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _records(tree: Tree, path: str, found: Found) -> Iterator[Record]:
+    """The rows of a metadata file; those that cannot be read are found."""
+    kind = split_extension(path)[1][1:]
+    if kind == "parquet":
+        yield from _parquet(tree.read(path), path, found)
+        return
+    text = decode_table(tree.read(path), path, found) if kind == "csv" else _decoded(tree.read(path), path, found)
+    if text is None:
+        return
+    if kind == "csv":
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    cells = len(row) - (None in row) + len(row.get(None) or ()) - list(row.values()).count(None)
+                    message = (
+                        f"{path}, line {reader.line_num}: {cells} cells, the header has {len(reader.fieldnames or ())}."
+                    )
+                    found(codes.RAGGED_ROW(path, message, line=reader.line_num))
+                else:
+                    yield reader.line_num, row
+        except csv.Error as error:
+            message = f"{path}, line {reader.line_num}: {error}."
+            found(codes.UNDECODABLE_TABLE(path, message, line=reader.line_num))
+    elif kind == "jsonl":
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield from ((number, row) for row in _objects(line, path, number, found))
+    else:
+        yield from enumerate(_objects(text, path, None, found), 1)
+
+
+def _decoded(data: bytes, path: str, found: Found) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found(codes.UNDECODABLE_TABLE(path, f"{path}, line {line}: not UTF-8 text.", line=line, fix="save it as UTF-8"))
+        return None
+
+
+def _objects(text: str, path: str, line: int | None, found: Found) -> Iterator[Mapping[str, Any]]:
+    """The objects of a JSON text: one, or a list of them, as it is or under ``data``."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        place = line or getattr(error, "lineno", None)
+        found(codes.UNDECODABLE_TABLE(path, f"{path}, line {place}: {error}.", line=place))
+        return
+    if line is None and isinstance(value, dict) and isinstance(value.get("data"), list):
+        value = value["data"]
+    for number, one in enumerate(value if isinstance(value, list) else [value], 1):
+        if isinstance(one, dict):
+            yield one
+        else:
+            message = f"{path}, {'line' if line else 'row'} {line or number}: this is no object with columns."
+            found(codes.UNDECODABLE_TABLE(path, message, line=line))
+
+
+def _parquet(data: bytes, path: str, found: Found) -> Iterator[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(pa.BufferReader(data)).to_pylist()
+    except pa.ArrowException as error:
+        found(codes.UNDECODABLE_TABLE(path, f"{path} cannot be read as Parquet: {error}."))
+        return
+    yield from enumerate(rows, 1)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+    """Every file where it lay, if that is in its split's folder; else ``<split>/control/<id>.png`` and so on."""
+    room, placed = Room(), {}
+    fitting = {split: [sample for sample in samples if _fits(sample)] for split, samples in splits.items()}
+    kept = {split: [recorded(one, room, f"{split}/") for one in samples] for split, samples in fitting.items()}
+    for split, samples in fitting.items():
+        named = bases(samples, longest="_control_999999999.jpeg")
+        paths = [
+            own or room.fresh(split, one, base) for one, own, base in zip(samples, kept[split], named, strict=True)
+        ]
+        placed[split] = [_placed(one, own) for one, own in zip(samples, paths, strict=True)]
+    return placed
+
+
+def _fits(sample: Sample) -> bool:
+    blobs = [blob for _, blob in sample.media()]
+    return bool(blobs) and all(extension(blob).lower() in IMAGE_EXTENSIONS for blob in blobs)
+
+
+def _placed(sample: Sample, paths: tuple[str, ...]) -> Placed:
+    extra = {name: text for name, text in sample.extra.items() if text is not None and _may_stand(name)}
+    return Placed(sample, sample.id, sample.prompt, extra, paths)
+
+
+def _may_stand(column: str) -> bool:
+    return bool(column.strip()) and roles.meaning(column) is None and not _names_files(column)
+
+
+def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    """All images, each once, then the tables. All tables have the same columns, or `datasets` refuses them."""
+    written: set[str] = set()
+    every = [one for samples in placed.values() for one in samples]
+    for one in every:
+        for path, blob in one.files():
+            if path not in written:
+                written.add(path)
+                yield Output(path, blob)
+    extra = list(dict.fromkeys(name for one in every for name in one.extra))
+    media = [role for role in (TARGET, CONTROLS, MASK) if any(one.of(role) for one in every)]
+    tables = {split: [_record(one, split, media, extra) for one in samples] for split, samples in placed.items()}
+    columns = [_ID, _PROMPT, *(_FILE[role] for role in media), *extra]
+    typed = all(any(row[name] not in (None, []) for row in rows) for rows in tables.values() for name in columns)
+    for split, rows in tables.items():
+        if typed:
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            yield Output.of(f"{split}/metadata.jsonl", text.encode())
+        else:  # a column without any value in one split has no type in JSON, and another in the other split
+            yield Output.of(f"{split}/metadata.parquet", _as_parquet(rows, columns))
+
+
+def _record(one: Placed, split: str, media: Sequence[str], extra: Sequence[str]) -> dict[str, Any]:
+    def files(role: str) -> list[str]:
+        return [path.removeprefix(f"{split}/") for path in one.of(role)]
+
+    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt}
+    for role in media:
+        row[_FILE[role]] = files(role) if role == CONTROLS else next(iter(files(role)), None)
+    return row | {name: one.extra.get(name) for name in extra}
+
+
+def _as_parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {_FILE[CONTROLS]: pa.list_(pa.string())}
+    schema = pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in columns])
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), out)
+    return out.getvalue()
