@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -203,7 +203,8 @@ def _entries(text: bytes, oddities: list[str]) -> list[tuple[str, Any]]:
         raise HeaderError("bad-header", f"its header is not JSON: {error.msg} (character {error.pos})") from error
     if not isinstance(top, _Object):
         _bad("its header is not a JSON object")
-    _check_depth(top)
+    if "\\u" in decoded:  # only an escape can make half a character
+        _check_texts(top)
     _check_twice(top, "the name")
     return top
 
@@ -224,21 +225,30 @@ def _number(text: str) -> float:
     return value
 
 
-def _check_depth(top: Any) -> None:
-    """Also that every text in it can be written as UTF-8."""
-    waiting: list[tuple[Any, int]] = [(top, 1)]
+def _check_texts(top: Any) -> None:
+    """Every text can be written as UTF-8."""
+    waiting: list[Any] = [top]
     while waiting:
-        value, depth = waiting.pop()
+        value = waiting.pop()
         if isinstance(value, str):
             try:
                 value.encode()
             except UnicodeEncodeError as error:
                 raise HeaderError("bad-header", f"its header has half a character in {_shown(value)}") from error
-        elif isinstance(value, list):
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    """Known fields hold lists of numbers; only one of no meaning can be deep."""
+    waiting: list[tuple[Any, int]] = [(value, depth)]
+    while waiting:
+        inner, depth = waiting.pop()
+        if isinstance(inner, list):
             if depth > _DEEPEST:
                 _bad("its header is nested too deeply")
-            inside = [part for pair in value for part in pair] if isinstance(value, _Object) else value
-            waiting += [(part, depth + 1) for part in inside if isinstance(part, (str, list))]
+            parts = [value for _, value in inner] if isinstance(inner, _Object) else inner
+            waiting += [(part, depth + 1) for part in parts]
 
 
 def _check_twice(pairs: list[tuple[str, Any]], what: str) -> None:
@@ -264,13 +274,16 @@ def _metadata(entry: Any, oddities: list[str]) -> Mapping[str, str]:
 
 def _tensor(name: str, entry: Any, oddities: list[str]) -> Tensor:
     if not isinstance(entry, _Object):
+        _check_depth(entry, 2)
         _bad(f"the entry of {_shown(name)} is not an object")
-    _check_twice(entry, f"in the entry of {_shown(name)}, the field")
     fields = dict(entry)
+    if len(fields) < len(entry):
+        _check_twice(entry, f"in the entry of {_shown(name)}, the field")
     for wanted in _FIELDS:
         if wanted not in fields:
             _bad(f"the entry of {_shown(name)} has no {wanted}")
     if len(fields) > len(_FIELDS):
+        _check_depth(entry, 2)
         oddities.append(
             f"entries have fields of no meaning, such as {_shown(next(k for k in fields if k not in _FIELDS))}"
         )
@@ -279,8 +292,8 @@ def _tensor(name: str, entry: Any, oddities: list[str]) -> Tensor:
     dtype = fields["dtype"]
     if not isinstance(dtype, str) or dtype not in BITS:
         _bad(f"{_shown(name)} has the unknown dtype {_shown(str(dtype))}")
-    shape = tuple(_integers(fields["shape"], name, "shape"))
-    offsets = tuple(_integers(fields["data_offsets"], name, "data_offsets"))
+    shape = _integers(fields["shape"], name, "shape")
+    offsets = _integers(fields["data_offsets"], name, "data_offsets")
     if len(offsets) != 2:
         _bad(f"the data_offsets of {_shown(name)} are not two numbers")
     begin, end = offsets
@@ -290,13 +303,13 @@ def _tensor(name: str, entry: Any, oddities: list[str]) -> Tensor:
     return Tensor(name, dtype, shape, begin, end)
 
 
-def _integers(values: Any, name: str, what: str) -> Iterator[int]:
-    if not isinstance(values, list) or isinstance(values, _Object):
+def _integers(values: Any, name: str, what: str) -> tuple[int, ...]:
+    if type(values) is not list:
         _bad(f"the {what} of {_shown(name)} is not a list")
     for value in values:
         if type(value) is not int or not 0 <= value <= _TOP:  # bool is an int, and 2.0 equals 2
             _bad(f"the {what} of {_shown(name)} has an item that is no size")
-        yield value
+    return tuple(values)
 
 
 def _size(name: str, dtype: str, shape: tuple[int, ...]) -> int:

@@ -31,7 +31,12 @@ _MAGNITUDE = re.compile(r"(?P<module>.+?)\.(?:dora_scale|lora_magnitude_vector(?
 _LYCORIS = re.compile(
     r"(?P<module>.+?)\.(?:lokr_\w+|hada_\w+|[ab][12]\.weight|diff|diff_b|oft_\w+|w_norm|b_norm|on_input|lora_mid\.weight)"
 )
-_FLAT = re.compile(r"lora_(?:unet|te\d?|prior)_")
+_FRONT = re.compile(
+    rf"\A(?:base_model\.model\.)?(?:(?:{_COMPONENT}|diffusion_model|model\.diffusion_model)\.)?"
+    r"(?:lora_(?:unet|transformer|prior)_)?(?:lycoris_)?"
+)
+_IN_COMPONENT = re.compile(rf"(?:{_COMPONENT})\.")
+_IN_ANYTHING = re.compile(rf"(?:{_COMPONENT}|base_model|diffusion_model)\.")
 _BLOCK = re.compile(r"(?P<kind>[a-z_]*(?:blocks?|layers|resnets|attentions|refiner))[._](?P<number>\d+)(?=[._]|$)")
 
 
@@ -94,10 +99,10 @@ class Keys:
 def read_name(tensor: Tensor) -> Named | None:
     """What a tensor is by its name; None when it is none of a LoRA's. The first rule that matches wins."""
     name = tensor.name
-    if found := _MAGNITUDE.fullmatch(name):
-        return Named(tensor, found["module"], "magnitude")
     if found := _XLABS.fullmatch(name):
         return Named(tensor, found["module"], _side(found["side"]), "xlabs")
+    if found := _MAGNITUDE.fullmatch(name):
+        return Named(tensor, found["module"], "magnitude")
     if found := _PEFT.fullmatch(name):
         format = _peft_format(found["module"], found["adapter"])
         kind: Kind = "other" if name.endswith(".bias") else _side(found["side"])
@@ -120,13 +125,12 @@ def _side(word: str) -> Kind:
 
 def _peft_format(module: str, adapter: str | None) -> str:
     if adapter is not None:
-        bare = not re.match(rf"(?:{_COMPONENT}|base_model|diffusion_model)\.", module)
-        return "diffsynth" if adapter == "default" and bare else "peft-in-training"
+        return "diffsynth" if adapter == "default" and not _IN_ANYTHING.match(module) else "peft-in-training"
     if module.startswith("base_model.model."):
         return "peft"
     if module.startswith("diffusion_model."):
         return "comfyui-peft"
-    return "diffusers-peft" if re.match(rf"(?:{_COMPONENT})\.", module) else "peft-bare"
+    return "diffusers-peft" if _IN_COMPONENT.match(module) else "peft-bare"
 
 
 def read_keys(header: Header) -> Keys:
@@ -161,20 +165,13 @@ def read_keys(header: Header) -> Keys:
             strangers.append(named.tensor.name)
     return Keys(
         pairs, dict(votes.most_common()), tuple(adapters), magnitudes, sum(others.values()), tuple(strangers),
-        tuple(sorted({*pairs, *others}, key=_natural)),
+        tuple(dict.fromkeys([*pairs, *others])),
     )  # fmt: skip
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def bare(module: str) -> str:
     """A module's name without what its format puts in front."""
-    module = module.removeprefix("base_model.model.")
-    module = re.sub(rf"^(?:{_COMPONENT}|diffusion_model|model\.diffusion_model)\.", "", module)
-    module = re.sub(r"^lora_(?:unet|transformer|prior)_", "", module)
-    return re.sub(r"^lycoris_", "", module)
+    return _FRONT.sub("", module, count=1)
 
 
 def component(module: str) -> str:
