@@ -20,7 +20,7 @@ from qflux_hub.lora.header import Header, HeaderError, read_header
 from qflux_hub.lora.settings import SettingsError, read_settings
 from qflux_hub.lora.values import Contents, Values, Wanted, read_through
 from qflux_hub.report import Found, Progress
-from qflux_hub.sample import Blob, Stamp
+from qflux_hub.sample import Blob, Stamp, stamp
 from qflux_hub.state import now_ns, remember
 from qflux_hub.tree import FolderOpener, stamp_of
 
@@ -124,7 +124,7 @@ def is_unchanged(weights: Weights) -> bool:
         stat = weights.path.stat()
     except OSError:
         return False
-    return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (weights.size, weights.stamp.mtime_ns, weights.stamp.inode)
+    return (stat.st_size, stamp(stat.st_mtime_ns, stat.st_ino)) == (weights.size, weights.stamp)
 
 
 def _remembered(known: Any) -> Contents:

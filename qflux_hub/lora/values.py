@@ -82,12 +82,14 @@ def read_through(file: BinaryIO, header: Header, advance: Callable[[int], None],
 
         for piece in _pieces(file, header.data_start):
             take(piece, is_data=False)
-        for tensor in header.tensors:
-            for piece in _pieces(file, tensor.end - tensor.begin):
+        if judge is None:
+            for piece in _pieces(file, header.data_size):
                 take(piece, is_data=True)
-                if judge:
+        else:
+            for tensor in header.tensors:
+                for piece in _pieces(file, tensor.end - tensor.begin):
+                    take(piece, is_data=True)
                     judge.look(tensor, piece)
-            if judge:
                 judge.end(tensor)
         for done in waiting:
             done.result()
