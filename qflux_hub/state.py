@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qflux_hub.sample import Blob
+from qflux_hub.sample import Blob, Stamp, unstamp
 
 RACY_NS = 2_000_000_000
 """A file modified less than this before it was read may change again without its time changing."""
@@ -76,16 +76,16 @@ class Memory:
             return None
         folder, _, name = blob.name.rpartition("/")
         row = self._folder(folder).get(name)
-        if row is None or row[:3] != (blob.size, blob.stamp.mtime_ns, blob.stamp.inode):
+        if row is None or row[:3] != (blob.size, *_columns(blob.stamp)):
             return None
         return json.loads(row[3])
 
     def learn(self, blob: Blob, known: Any, read_at_ns: int) -> None:
         """Remember ``known`` (JSON) of a file that was read from ``read_at_ns`` on; racy files are not remembered."""
-        if self._database is None or blob.stamp is None or blob.stamp.mtime_ns + RACY_NS > read_at_ns:
+        if self._database is None or blob.stamp is None or unstamp(blob.stamp)[0] + RACY_NS > read_at_ns:
             return
         folder, _, name = blob.name.rpartition("/")
-        row = (blob.size, blob.stamp.mtime_ns, blob.stamp.inode, json.dumps(known))
+        row = (blob.size, *_columns(blob.stamp), json.dumps(known))
         self._learned[folder, name] = row
 
     def seen(self, hub: str) -> Seen | None:
@@ -193,6 +193,12 @@ def _open(path: Path) -> sqlite3.Connection | None:
 def now_ns() -> int:
     """The time that ``learn`` compares with files' times."""
     return time.time_ns()
+
+
+def _columns(packed: Stamp) -> tuple[int, int]:
+    """Time and inode as SQLite's integers, which have a sign."""
+    mtime_ns, inode = unstamp(packed)
+    return mtime_ns, inode & 0x7FFF_FFFF_FFFF_FFFF
 
 
 def store(content: bytes) -> None:

@@ -16,7 +16,7 @@ from qflux_hub import codes
 from qflux_hub.errors import LayoutError
 from qflux_hub.naming import is_junk, is_litter
 from qflux_hub.report import Finding
-from qflux_hub.sample import Blob, Stamp
+from qflux_hub.sample import Blob, Stamp, stamp
 
 _PIECE = 1 << 16
 
@@ -63,7 +63,7 @@ def unreadable(error: OSError, sample: tuple[str, str] | None = None, line: int 
 def stamp_of(file: BinaryIO) -> Stamp:
     """The stamp of an open local file, to compare with that of the blob it was opened from."""
     stat = os.fstat(file.fileno())
-    return Stamp(stat.st_mtime_ns, stat.st_ino)
+    return stamp(stat.st_mtime_ns, stat.st_ino)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class FolderTree:
         except OSError as error:
             error.filename = path
             raise
-        return Blob(path, stat.st_size, self._opener, Stamp(stat.st_mtime_ns, stat.st_ino))
+        return Blob(path, stat.st_size, self._opener, stamp(stat.st_mtime_ns, stat.st_ino))
 
     def read(self, path: str) -> bytes:
         """All bytes of a small file; without a file object, which would take twice the time."""

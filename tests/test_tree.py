@@ -6,7 +6,7 @@ import pytest
 
 from qflux_hub.errors import LayoutError
 from qflux_hub.layouts import directory
-from qflux_hub.sample import Stamp
+from qflux_hub.sample import stamp
 from qflux_hub.tree import FolderTree, stamp_of
 from tests.builders import lay, lay_split, scan, write
 
@@ -41,7 +41,7 @@ def test_a_blob_has_size_and_stamp_and_opens_its_bytes(tmp_path):
     path = write(tmp_path / "sub/a.png", b"12345")
     blob = FolderTree(tmp_path).blob("sub/a.png")
     stat = path.stat()
-    assert (blob.name, blob.size, blob.stamp) == ("sub/a.png", 5, Stamp(stat.st_mtime_ns, stat.st_ino))
+    assert (blob.name, blob.size, blob.stamp) == ("sub/a.png", 5, stamp(stat.st_mtime_ns, stat.st_ino))
     with pickle.loads(pickle.dumps(blob)).open() as file:  # noqa: S301 - it travels to worker processes
         assert stamp_of(file) == blob.stamp
         assert file.read() == b"12345"

@@ -8,6 +8,7 @@ their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from sys import intern
 from unicodedata import normalize
 
 from qflux_hub import codes
@@ -189,7 +190,7 @@ def _list(tree: Tree, folder: str) -> tuple[_Names, _Names, list[str]]:
         else:
             others.append(name)
             continue
-        first = kind.setdefault(stem, name)
+        first = kind.setdefault(intern(stem), name)  # the stem of a sample is the same in all three tables
         if first is not name:
             kind.rivals.setdefault(stem, [first]).append(name)
     return images, prompts, others
