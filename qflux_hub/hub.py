@@ -581,7 +581,7 @@ class Hub:
             self._took(lanes.lane(access))
             if access is not None:
                 return lanes.XetUpload(access, name)
-        return lanes.LfsUpload(self.url(repo_id, repo_type), revision, headers)
+        return lanes.LfsUpload(self.url(repo_id, repo_type), name, revision, headers)
 
     def commit(
         self,

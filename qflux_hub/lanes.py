@@ -19,11 +19,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
+
+from qflux_hub.errors import QfluxError
 
 PIECE = 1024 * 1024
 PARALLEL_FROM = 64 * 1024 * 1024
@@ -291,22 +293,24 @@ class LfsUpload:
     ``repo_url`` is the repo's page.
     """
 
-    def __init__(self, repo_url: str, revision: str | None, headers: Mapping[str, str]) -> None:
+    def __init__(self, repo_url: str, name: str, revision: str | None, headers: Mapping[str, str]) -> None:
         self._batch_url = f"{repo_url}.git/info/lfs/objects/batch"
-        self._revision, self._headers = revision, dict(headers)
+        self._name, self._revision, self._headers = name, revision, dict(headers)
         self._file = tempfile.NamedTemporaryFile(prefix="qflux-")  # noqa: SIM115 - closed by finish and abort
         self._hash, self._size = hashlib.sha256(), 0
 
     def write(self, data: bytes, /) -> None:
-        """Nothing is sent yet."""
-        self._file.write(data)
+        """Nothing is sent yet. Raises QfluxError when the disk is full."""
+        with self._room():
+            self._file.write(data)
         self._hash.update(data)
         self._size += len(data)
 
     def finish(self) -> Sent:
         """Ask whether the content is there, and send it if not: in one piece, or in the parts that the Hub names."""
         with self._file as file:
-            file.flush()
+            with self._room():
+                file.flush()
             wanted = self._announce()
             if "upload" in wanted:
                 self._send(Path(file.name), wanted["upload"])
@@ -355,7 +359,18 @@ class LfsUpload:
 
     def abort(self) -> None:
         """The copy goes."""
-        self._file.close()
+        with suppress(OSError):  # what the full disk did not take is tried once more
+            self._file.close()
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise QfluxError(
+                f"No room for a temporary copy of {self._name} in {tempfile.gettempdir()}: {error.strerror}.",
+                hint="LFS over HTTP needs one per shard in flight. Set TMPDIR to a disk with room, or use Xet.",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

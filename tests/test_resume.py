@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,20 @@ from qflux_hub import HubError, RefusedError, upload_dataset
 from qflux_hub.hub import Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, write
-from tests.jobtools import Answer, api, commits, environment, files, forget, is_commit, network, prompts, rows, start
+from tests.jobtools import (
+    Answer,
+    api,
+    commits,
+    environment,
+    files,
+    forget,
+    is_commit,
+    network,
+    prompts,
+    qflux,
+    rows,
+    start,
+)
 from tests.test_sync import settle
 from tests.test_upload_network import lay_large
 
@@ -204,3 +218,20 @@ def test_a_page_in_place_of_an_answer_is_an_error_of_the_network(hub: LocalHub, 
         with pytest.raises(HubError, match="is no answer of a Hub") as caught:
             upload_dataset(lay_split(tmp_path / "ds"), repo, hub=way.url, token=hub.token)
     assert caught.value.code == 5
+
+
+# --- no room ----------------------------------------------------------------------------------------------------
+
+
+def test_no_room_for_the_copy_that_lfs_needs_is_told_as_such(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root = lay_large(tmp_path / "ds", 2)
+    env = environment(tmp_path, HF_TOKEN=hub.token, HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET="1")
+    room = (500_000, resource.RLIM_INFINITY)
+    full = qflux(
+        "upload-dataset", str(root), repo, env=env, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, room)
+    )
+    assert full.returncode == 1
+    assert "No room for a temporary copy of data/train/" in full.stderr
+    assert "TMPDIR" in full.stderr
+    assert [path for path in files(hub, repo) if path.startswith("data/")] == []
+    assert qflux("upload-dataset", str(root), repo, env=env).returncode == 0
