@@ -1,7 +1,7 @@
 """A dataset repo on a Hub as a tree: the same layouts read it that read a local folder.
 
-Small files are read as they are asked for; tars by ranges, without being downloaded; Parquet files, of which all is
-wanted, are downloaded into the hub's cache. What the Hub lists a SHA-256 of is compared with it.
+Small files are read as they are asked for; tars and Parquet files, of which all is wanted, are downloaded into the
+hub's cache. What the Hub lists a SHA-256 of is compared with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qflux_hub.naming import is_litter
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob
 
-_WHOLE, _BY_RANGES = (".parquet",), (".tar",)
+_WHOLE = (".parquet", ".tar")
 
 
 class RepoTree:
@@ -78,8 +78,6 @@ class _RepoOpener:
 
     def __call__(self, name: str) -> BinaryIO:
         """The file's bytes, seekable."""
-        if name.endswith(_BY_RANGES):
-            return self._hub.open(self._repo_id, name, self._commit)
         if name.endswith(_WHOLE):
             return self._whole(name).open("rb")
         data = self._hub.read(self._repo_id, name, self._commit)

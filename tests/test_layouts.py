@@ -112,14 +112,16 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  directory: no train/ or test/ that holds control_images/ and training_images/\n"
         "  csv: no train.csv or test.csv at the top\n"
         "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
-        "  parquet: no Parquet file at the top, in data/ or in the folder of a split"
+        "  parquet: no Parquet file at the top, in data/ or in the folder of a split\n"
+        "  webdataset: no tar at the top, in data/ or in the folder of a split"
     )
     assert error.hint == (
         "The dataset's folder is the one that holds:\n"
         "  train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png\n"
         "  train.csv  with the columns  image,control,control_1,prompt\n"
         "  train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name\n"
-        "  data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image, control_mask"
+        "  data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image\n"
+        "  train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg"
     )
 
 

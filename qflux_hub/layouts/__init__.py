@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qflux_hub.errors import LayoutError, RefusedError, UsageError
-from qflux_hub.layouts import directory, metadata, parquet, tables
+from qflux_hub.layouts import directory, metadata, parquet, tables, tars
 from qflux_hub.naming import on_disk
 from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
@@ -60,7 +60,7 @@ class Layout(Protocol):
         """The files that hold them."""
 
 
-LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet)
+LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet, tars)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAME = "parquet"
-SHAPE = "data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image, control_mask"
+SHAPE = "data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image"
 LOSES: Mapping[str, str] = {
     "id": "ids are not empty",
     "column": "a column of the layout's own has that name",

@@ -1,0 +1,115 @@
+"""WebDataset tars: read where members lie, written the same every time, loaded by `datasets`."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pytest
+from datasets import Image, load_dataset
+
+from qflux_hub import convert_dataset
+from tests.builders import lay_split, picture, roles, scan
+from tests.jobtools import tree
+
+
+def tar(path, *members):
+    """A tar of (name, content); text is UTF-8, None makes a picture of that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as file:
+        for name, content in members:
+            data = picture(name) if content is None else content.encode() if isinstance(content, str) else content
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return path
+
+
+def sample(key, text="Hi\n"):
+    return [(f"{key}.txt", text), (f"{key}.control.png", None), (f"{key}.jpg", None)]
+
+
+def content(blob):
+    with blob.open() as file:
+        return file.read()
+
+
+def test_members_of_a_key_are_a_sample(tmp_path):
+    members = [
+        ("x/0.control_1.webp", None),
+        ("x/0.control.png", None),
+        ("x/0.mask.PNG", None),
+        ("x/0.jpg", None),
+        ("x/0.caption.txt", " Hi\n"),
+        ("x/0.json", json.dumps({"seed": 3, "tags": ["a"]})),
+        ("x/0.npy", b"123"),
+    ]
+    tar(tmp_path / "train-00001.tar", *sample("1"))
+    tar(tmp_path / "train-00000.tar", *members)
+    read = scan(tmp_path)
+    assert (read.layout, read.ids, read.codes) == ("webdataset", ["x/0", "1"], ["unused-file"])
+    first = read["x/0"]
+    assert (first.prompt, first.extra) == (" Hi\n", {"seed": "3", "tags": '["a"]'})
+    assert [content(one) for one in first.controls] == [picture("x/0.control.png"), picture("x/0.control_1.webp")]
+    assert (content(first.mask), content(first.target)) == (picture("x/0.mask.PNG"), picture("x/0.jpg"))
+    assert roles(read["1"]) == {"controls": ["train/control/1.png"], "mask": None, "target": "train/target/1.jpg"}
+
+
+def test_text_to_image_needs_no_control(tmp_path):
+    tar(tmp_path / "train.tar", ("a.txt", "Hi"), ("a.png", None), ("b.txt", "Ho"), ("b.png", None))
+    read = scan(tmp_path)
+    assert ([len(one.controls) for one in read.samples], read.codes) == ([0, 0], [])
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ([*sample("a"), *sample("b"), *sample("a")], "duplicate-id"),
+        ([*sample("a"), ("b.txt", "Ho"), ("b.jpg", None)], "missing-control"),
+        ([*sample("a"), ("a.png", None)], "ambiguous-file"),
+        ([*sample("a"), ("a.txt", "again")], "ambiguous-file"),
+        ([*sample("a"), ("README", "hi")], "unused-file"),
+        ([*sample("a"), ("a.depth.png", None)], "unused-file"),
+        ([*sample("a", b"\xff")], "undecodable-prompt"),
+        ([*sample("a"), ("a.json", "{")], "undecodable-table"),
+    ],
+)
+def test_what_is_odd_is_found(tmp_path, members, code):
+    tar(tmp_path / "train.tar", *members)
+    assert code in scan(tmp_path).codes
+
+
+def test_a_tar_that_ends_early_is_found(tmp_path):
+    path = tar(tmp_path / "train.tar", *sample("a"), *sample("b"))
+    path.write_bytes(path.read_bytes()[:5000])
+    read = scan(tmp_path)
+    assert (read.ids, read.codes[0]) == (["a"], "unreadable-file")
+
+
+def test_links_in_a_tar_lead_nowhere(tmp_path):
+    path = tmp_path / "train.tar"
+    with tarfile.open(path, "w") as file:
+        info = tarfile.TarInfo("a.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(info)
+    assert scan(tmp_path).codes == ["unused-file", "empty-split"]
+
+
+def test_datasets_loads_what_was_written(tmp_path):
+    lay_split(lay_split(tmp_path / "ds", bases=["a.v2", "b"]), "test", "c")
+    convert_dataset(tmp_path / "ds", tmp_path / "out", as_="webdataset")
+    assert tree(tmp_path / "out").keys() == {"train-00000.tar", "test-00000.tar"}
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 2, "test": 1}
+    assert isinstance(loaded["train"].features["control.png"], Image)
+    assert [row["txt"] for row in loaded["train"]] == ["Prompt of a.v2.", "Prompt of b."]
+    assert loaded["train"][0]["__key__"] == "a_v2"
+    assert scan(tmp_path / "out").ids == ["a.v2", "b", "c"]
+
+
+def test_names_come_back_through_a_tar(photos, tmp_path):
+    convert_dataset(photos, tmp_path / "tar", as_="webdataset")
+    convert_dataset(tmp_path / "tar", tmp_path / "back", as_="directory")
+    before = {path: data.strip() if path.endswith(".txt") else data for path, data in tree(photos).items()}
+    assert tree(tmp_path / "back") == before
