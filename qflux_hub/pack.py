@@ -12,6 +12,7 @@ images. The same samples give the same bytes with the same pyarrow.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -199,7 +200,9 @@ def _images(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], 
 
 
 def read_into(blob: Blob, view: memoryview) -> None:
-    """Fill ``view`` with the blob's bytes. Raises DataError when the file is not the one that was checked."""
+    """Fill ``view`` with the blob's bytes. Raises DataError when the file is not the one that was checked, and
+    VerificationError when it comes from a Hub and not as it was recorded there.
+    """
     try:
         file = blob.open()
     except FileNotFoundError as error:
@@ -215,6 +218,11 @@ def read_into(blob: Blob, view: memoryview) -> None:
             raise _changed(blob)
         if blob.stamp is not None and blob.stamp != stamp_of(file):  # asked last, so that no change slips in between
             raise _changed(blob)
+    if blob.sha256 is not None and hashlib.sha256(view).digest() != blob.sha256:
+        raise VerificationError(
+            f"{blob.name} came from the Hub with other bytes than were recorded; nothing was published.",
+            hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+        )
 
 
 def _changed(blob: Blob) -> DataError:

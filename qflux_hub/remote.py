@@ -107,14 +107,15 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
     for path in state.files:
         split = index.split_of(path)
         if split:
+            data = _index_file(hub, repo_id, state, path)
             try:
-                written = index.read(_index_file(hub, repo_id, state, path), path)
+                written = index.read(data, path)
                 indexes[split] = _believable(written, path, state, found)
             except VerificationError as error:
                 found(codes.BROKEN_INDEX(path, f"{error.message} {_ANEW}"))
     text = None
     if card and CARD in state.files:
-        text = card_text(hub.read(repo_id, CARD, state.commit))
+        text = card_text(_unaltered(hub, repo_id, state, CARD))
     files = {file.path: (file.size, file.sha256) for file in state.files.values()}
     return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts(), missing)
 
@@ -124,11 +125,30 @@ def _index_file(hub: Hub, repo_id: str, state: RepoState, path: str) -> bytes:
     digest = state.files[path].sha256
     kept = stored(digest) if digest else None
     if kept is None:
-        kept = hub.read(repo_id, path, state.commit)
-        if digest and hashlib.sha256(kept).hexdigest() != digest:
-            raise VerificationError(f"{path} came with other bytes than the Hub lists.")
+        kept = _unaltered(hub, repo_id, state, path)
         store(kept)
     return kept
+
+
+def _unaltered(hub: Hub, repo_id: str, state: RepoState, path: str) -> bytes:
+    """A file with the hash that the listing names. Read once more when it comes altered, then VerificationError:
+    words of others that were altered on the way would be written back, and samples that an index does not tell of
+    would be taken for gone.
+    """
+    file = state.files[path]
+    for _ in range(2):
+        data = hub.read(repo_id, path, state.commit)
+        if (hashlib.sha256(data).hexdigest() == file.sha256) if file.sha256 else git_blob(data) == file.blob:
+            return data
+    raise VerificationError(
+        f"{path} came with other bytes than the Hub lists.",
+        hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+    )
+
+
+def git_blob(content: bytes) -> str:
+    """The id that git gives to a file: SHA-1 of a header and the content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 _ANEW = "The next upload of its split writes it anew."
@@ -165,7 +185,8 @@ def samples(
 ) -> Iterator[Sample]:
     """The samples called ``ids``, their texts read from the shards' text columns, their images as byte ranges.
 
-    ``ranges`` reads them together with their neighbours.
+    ``ranges`` reads them together with their neighbours. Raises VerificationError for texts that are not those that
+    the index tells of.
     """
     rows = {row.id: row for row in known.entries if row.id in ids}
     for shard in sorted({row.shard for row in rows.values()}):
@@ -181,7 +202,7 @@ def samples(
                 for media, span in zip(row.media, spans, strict=True)
             ]
             by_role = {role: [blob for name, blob in blobs if name == role] for role in (TARGET, CONTROLS, MASK)}
-            yield Sample(
+            sample = Sample(
                 id=row.id,
                 split=split,
                 prompt=texts.pop("prompt"),
@@ -191,6 +212,13 @@ def samples(
                 extra={name: value for name, value in texts.items() if value is not None},
                 origin=shard,
             )
+            now = index.entry(sample, 0, ())
+            if (row.prompt_sha256, row.extra_sha256) != (now.prompt_sha256, now.extra_sha256):
+                raise VerificationError(
+                    f"The texts of {sample.id!r} in {shard} are not those that were uploaded.",
+                    hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+                )
+            yield sample
 
 
 def foreign_contents(

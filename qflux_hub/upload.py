@@ -590,14 +590,9 @@ def _differences(state: RepoState, adds: Sequence[Add], deletions: Sequence[str]
         file = state.files.get(add.path)
         if file is None:
             wrong.append(f"{add.path} is missing")
-        elif (file.sha256 != add.sha256) if add.content is None else (file.blob != _git_blob(add.content)):
+        elif (file.sha256 != add.sha256) if add.content is None else (file.blob != remote.git_blob(add.content)):
             wrong.append(f"{add.path} has another hash")
     return wrong + [f"{path} is still there" for path in deletions if path in state.files]
-
-
-def _git_blob(content: bytes) -> str:
-    """The id that git gives to a file: SHA-1 of a header and the content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _said(merged: Merge, split: str, before: Sequence[Finding]) -> Iterator[Finding]:

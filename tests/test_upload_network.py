@@ -230,6 +230,48 @@ def test_a_commit_that_lists_something_else_is_found_out(hub: LocalHub, repo: st
             upload_dataset(edited, repo, hub=way.url, token=hub.token)
 
 
+def test_what_others_added_is_not_packed_anew_from_altered_bytes(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    """Their image is read back, because its shard is written anew; a bit that turns on the way must not be kept."""
+    mine, theirs = lay_split(tmp_path / "mine", "train", "abc"), lay_split(tmp_path / "theirs", "train", "abcd")
+    altering = False
+
+    def alter(_method: str, _path: str, answer: Answer) -> Answer:
+        at = answer.body.find(b"PNG")
+        if altering and answer.status == 206 and at >= 0:
+            answer.body = answer.body[: at + 50] + bytes([answer.body[at + 50] ^ 1]) + answer.body[at + 51 :]
+        return answer
+
+    with network(hub, after=alter) as way:
+        upload_dataset(mine, repo, hub=way.url, token=hub.token)
+        upload_dataset(theirs, repo, hub=hub)
+        write(mine / "train/training_images/c.txt", "Another prompt.")
+        altering = True
+        with pytest.raises(
+            VerificationError, match=r"d\.png came from the Hub with other bytes .*nothing was published"
+        ):
+            upload_dataset(mine, repo, hub=way.url, token=hub.token)
+        assert len(commits(hub, repo)) == 3
+        altering = False
+        upload_dataset(mine, repo, hub=way.url, token=hub.token)
+    there = {row["id"]: row["target_image"]["bytes"] for row in rows(hub, repo)}
+    assert there["d"] == (theirs / "train/training_images/d.png").read_bytes()
+
+
+def test_a_card_that_comes_altered_is_not_merged_into(hub: LocalHub, repo: str, edited: Path) -> None:
+    put(hub, repo, "README.md", fetch(hub, repo, "README.md") + b"\nOur words.\n")
+
+    def alter(_method: str, path: str, answer: Answer) -> Answer:
+        if path.endswith("README.md"):
+            answer.body = answer.body.replace(b"Our words", b"Our wordz")
+        return answer
+
+    with network(hub, after=alter) as way:
+        with pytest.raises(VerificationError, match=r"README\.md came with other bytes"):
+            upload_dataset(edited, repo, hub=way.url, token=hub.token)
+    upload_dataset(edited, repo, hub=hub)
+    assert b"Our words." in fetch(hub, repo, "README.md")
+
+
 # --- interruptions ----------------------------------------------------------------------------------------------
 
 
