@@ -22,9 +22,8 @@ from qflux_hub.lora.fetch import (
     is_commit,
 )
 from qflux_hub.lora.local import open_weights
-from qflux_hub.lora.parcel import check_path
 from qflux_hub.lora.results import LocalPath, LoraDownload
-from qflux_hub.lora.sources import DEFAULT_NAME
+from qflux_hub.lora.sources import DEFAULT_NAME, check_path
 from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
 from qflux_hub.report import Finding, Progress
 

@@ -23,7 +23,15 @@ from qflux_hub.lora.local import Weights, open_weights, read_config
 from qflux_hub.lora.repair import repaired
 from qflux_hub.lora.rewrite import rewrite
 from qflux_hub.lora.settings import read_settings
-from qflux_hub.lora.sources import ADAPTER_NAME, DEFAULT_NAME, Source, missing_twins, refuse_pickle, resolve
+from qflux_hub.lora.sources import (
+    ADAPTER_NAME,
+    DEFAULT_NAME,
+    Source,
+    check_path,
+    missing_twins,
+    refuse_pickle,
+    resolve,
+)
 from qflux_hub.options import LoraUploadOptions
 from qflux_hub.report import Finding
 
@@ -161,28 +169,6 @@ def _split(text: str) -> tuple[str, str]:
         return text, ""
     local, _, rest = text.partition(":")
     return local, rest
-
-
-def check_path(path: str) -> None:
-    """Raises UsageError for a path that a repo cannot hold, or that would not arrive as it is written."""
-    parts = path.split("/")
-    reason = ""
-    if not path or path.endswith("/"):
-        reason = "it names no file"
-    elif path.startswith("/") or re.match(r"[A-Za-z]:", path):
-        reason = "it is not relative to the repo"
-    elif "\\" in path:
-        reason = "folders are divided by /"
-    elif any(part in ("", ".", "..") for part in parts):
-        reason = "it has an empty part, or one of dots"
-    elif parts[0] in (".git", ".cache", ".gitattributes"):
-        reason = "that name belongs to the repo itself"
-    elif any(ord(character) < 32 or ord(character) == 127 for character in path):
-        reason = "it has control characters"
-    elif any(len(part.encode()) > 255 for part in parts) or path != path.strip():
-        reason = "it is too long, or begins or ends with a space"
-    if reason:
-        raise UsageError(f"{path!r} cannot be a path in a repo: {reason}.", hint="For example configs/train.yaml.")
 
 
 def _check_collisions(paths: Sequence[str]) -> None:

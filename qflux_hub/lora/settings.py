@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
-
 
 class SettingsError(Exception):
     """A configuration is not readable; the text says why."""
@@ -16,12 +14,18 @@ def read_settings(name: str, text: bytes) -> dict[str, Any]:
     """The mapping that a JSON or YAML file holds; tags of other programs are refused. Raises SettingsError."""
     try:
         decoded = text.decode("utf-8-sig")
-        value = json.loads(decoded) if name.endswith(".json") else yaml.safe_load(decoded)
-    except yaml.YAMLError as error:
-        reason = getattr(error, "problem", None) or str(error)
-        raise SettingsError(f"it is not plain YAML: {reason}") from error
+        value = json.loads(decoded) if name.endswith(".json") else _yaml(decoded)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"it is not readable: {error}") from error
     if not isinstance(value, dict):
         raise SettingsError("it does not hold names and values")
     return value
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"it is not plain YAML: {getattr(error, 'problem', None) or error}") from error

@@ -173,3 +173,25 @@ def missing_twins(paths: Iterable[Path]) -> list[Path]:
     given = {path.resolve() for path in paths}
     twins = [twin for path in given if (twin := twin_of(path)) and twin.is_file()]
     return [twin for twin in twins if twin.resolve() not in given]
+
+
+def check_path(path: str) -> None:
+    """Raises UsageError for a path that a repo cannot hold, or that would not arrive as it is written."""
+    parts = path.split("/")
+    reason = ""
+    if not path or path.endswith("/"):
+        reason = "it names no file"
+    elif path.startswith("/") or re.match(r"[A-Za-z]:", path):
+        reason = "it is not relative to the repo"
+    elif "\\" in path:
+        reason = "folders are divided by /"
+    elif any(part in ("", ".", "..") for part in parts):
+        reason = "it has an empty part, or one of dots"
+    elif parts[0] in (".git", ".cache", ".gitattributes"):
+        reason = "that name belongs to the repo itself"
+    elif any(ord(character) < 32 or ord(character) == 127 for character in path):
+        reason = "it has control characters"
+    elif any(len(part.encode()) > 255 for part in parts) or path != path.strip():
+        reason = "it is too long, or begins or ends with a space"
+    if reason:
+        raise UsageError(f"{path!r} cannot be a path in a repo: {reason}.", hint="For example configs/train.yaml.")
