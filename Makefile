@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-torch test-browser check format bench compat corpus clean help
+.PHONY: demo test test-torch test-browser check format bench faults compat corpus clean help
 
 help:
 	@echo "make demo     upload photos to an embedded Hub and load them back"
@@ -15,6 +15,7 @@ help:
 	@echo "make check    format, lint, types, tests: what CI runs"
 	@echo "make format   rewrite the code in the house format"
 	@echo "make bench    compare with push_to_hub (QUICK=1 for small sizes)"
+	@echo "make faults   kill and break uploads at random points (ARGS='--minutes 5 --seed 2')"
 	@echo "make compat   read what we write with an old version of datasets"
 	@echo "make corpus   check every image of Pillow's test corpus"
 	@echo "make test-torch  read what torch, peft and diffusers write, and let them load what we repair"
@@ -64,6 +65,9 @@ bench: .venv/dev
 
 corpus: .venv/dev .demo/corpus/done
 	@CORPUS=.demo/corpus/images $(BIN)/python -m pytest tests/test_corpus.py -s $(ARGS)
+
+faults: .venv/dev
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 .venv-compat/done: tests/compat/requirements.txt
 	@$(PYTHON) -m venv .venv-compat
