@@ -446,15 +446,19 @@ def _without_xet(method: str, path: str, answer: Answer) -> Answer:
     return Answer(404, [], b'{"error":"Not found"}') if "xet-" in path else answer
 
 
-def test_a_hub_without_xet_gets_the_weights_by_lfs(hub: LocalHub, repo: str, tmp_path: Path, hub_log: Log):
-    path = put(tmp_path / "a.safetensors", pack(shapes("diffusers-peft", QWEN[:20], rank=8, width=3072) | {
-        "transformer.x.lora_A.weight": numbers((2, 8)), "transformer.x.lora_B.weight": numbers((8, 2))}))  # fmt: skip
+@pytest.mark.parametrize(("rank", "route"), [(1, "/lfs/object/"), (12, "/lfs/part/")])
+def test_a_hub_without_xet_gets_the_weights_by_lfs(
+    hub: LocalHub, repo: str, tmp_path: Path, hub_log: Log, rank: int, route: str
+):
+    pair = {"transformer.x.lora_A.weight": numbers((2, 8), seed=repo), "transformer.x.lora_B.weight": numbers((8, 2))}
+    path = put(tmp_path / "a.safetensors", pack(shapes("diffusers-peft", QWEN, rank=rank, width=3072) | pair))
     with network(hub, after=_without_xet) as way:
         hub_log.clear()
         report = upload_lora(path, repo, hub=way.url, token=hub.token)
         assert report.lane == "LFS over HTTP"
+        assert report.sent == path.stat().st_size
         assert upload_lora(path, repo, hub=way.url, token=hub.token).changed is False
-    assert any("/lfs/object/" in request.path for request in hub_log)
+    assert any(route in request.path for request in hub_log)
     assert files(hub, repo)[NAME] == path.read_bytes()
 
 
