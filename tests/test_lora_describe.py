@@ -487,3 +487,5 @@ def test_two_revisions_are_compared(hub: LocalHub, tmp_path: Path):
 def test_what_is_neither_here_nor_a_repo_is_not_found(tmp_path: Path):
     with pytest.raises(NotFoundError, match="There is no"):
         inspect_lora(str(tmp_path / "nope.safetensors"))
+    with pytest.raises(NotFoundError, match="There is no out/nope"):
+        inspect_lora("out/nope.safetensors")

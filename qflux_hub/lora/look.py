@@ -20,7 +20,7 @@ from qflux_hub.lora.header import FIRST, Header, HeaderError, read_header
 from qflux_hub.lora.local import open_weights, read_weights
 from qflux_hub.lora.names import choose
 from qflux_hub.lora.settings import SettingsError, read_settings
-from qflux_hub.lora.sources import resolve
+from qflux_hub.lora.sources import SUFFIX, resolve
 from qflux_hub.lora.values import Wanted
 from qflux_hub.options import InspectKeywords, InspectOptions
 from qflux_hub.report import Progress
@@ -76,7 +76,8 @@ def _open(where: str | os.PathLike[str], options: InspectOptions, progress: Prog
 def _is_here(where: str) -> bool:
     """Whether a text can only mean something on this disk."""
     path = Path(where).expanduser()
-    return path.exists() or where.startswith((".", "/", "~")) or not _REMOTE.fullmatch(where)
+    is_file = where.count("/") < 2 and where.endswith(SUFFIX)
+    return path.exists() or is_file or where.startswith((".", "/", "~")) or not _REMOTE.fullmatch(where)
 
 
 @contextmanager
