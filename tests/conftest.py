@@ -45,8 +45,6 @@ def repo(hub: LocalHub) -> str:
     return f"{hub.user}/ds-{uuid.uuid4().hex[:8]}"
 
 
-
-
 @pytest.fixture
 def photos() -> Path:
     """The example dataset in the directory layout."""
