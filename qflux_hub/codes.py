@@ -381,6 +381,13 @@ RESERVED_COLUMN = _code(
     """`control_images`, `prompt` and the others are columns there already. This happens to the column `prompt` when
     `--column prompt=…` names another one. Rename the column.""",
 )
+UNEVEN_LISTS = _code(
+    "uneven-lists",
+    "error",
+    "A list of captions and its list of files have different numbers of lines.",
+    """Line N of one belongs to line N of the other, so one line too many shifts all that come after it. Nothing is
+    paired until both have the same number. Usually a caption holds a line break, or a line was left out.""",
+)
 UNNAMED_COLUMN = _code(
     "unnamed-column",
     "note",

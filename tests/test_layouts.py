@@ -57,9 +57,10 @@ def test_every_layout_is_detected_and_reads_the_same_samples(tmp_path, write_as)
     assert (result.layout, result.findings) == (names_of(write_as), [])
     assert {sample.id: sample.prompt for sample in result.samples} == {base: f"Prompt of {base}." for base in BASES}
     for sample in result.samples:
-        with sample.controls[0].open() as file:
-            assert len(file.read()) == sample.controls[0].size > 0
-        assert roles(sample)["target"] != roles(sample)["controls"][0]
+        for _, blob in sample.media():
+            with blob.open() as file:
+                assert len(file.read()) == blob.size > 0
+        assert roles(sample)["target"] not in roles(sample)["controls"]
 
 
 def test_every_layout_can_be_called_by_its_name(tmp_path, write_as):
@@ -113,7 +114,9 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  csv: no train.csv or test.csv at the top\n"
         "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
         "  parquet: no Parquet file at the top, in data/ or in the folder of a split\n"
-        "  webdataset: no tar at the top, in data/ or in the folder of a split"
+        "  webdataset: no tar at the top, in data/ or in the folder of a split\n"
+        "  lists: no prompts.txt (or captions.txt) beside an images.txt, at the top or in the folder of a split\n"
+        "  pairs: no .txt beside an image of the same name, at the top or in the folder of a split"
     )
     assert error.hint == (
         "The dataset's folder is the one that holds:\n"
@@ -121,7 +124,9 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  train.csv  with the columns  image,control,control_1,prompt\n"
         "  train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name\n"
         "  data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image\n"
-        "  train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg"
+        "  train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg\n"
+        "  train/prompts.txt  with a caption per line   train/images.txt  with a path per line\n"
+        "  train/cat.txt   train/cat.jpg"
     )
 
 

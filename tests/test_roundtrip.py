@@ -10,27 +10,35 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from qflux_hub import convert_dataset, layouts
+from qflux_hub import DataError, convert_dataset, layouts
 from qflux_hub.naming import is_portable_path, on_disk
 from qflux_hub.report import Progress
+from qflux_hub.writing import losses
 from tests.builders import Scan, scan
 from tests.jobtools import tree
 from tests.layouttools import PLAIN_IDS, Splits, actual_losses, datasets, facts
 
 NAMES = layouts.names()
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-KEEPING = [name for name in NAMES if name != "directory"]
-"""Layouts that hold everything of a plain dataset; the others lose further columns."""
+quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def written(name: str, splits: Splits, dest: Path) -> tuple[Scan, dict[str, int]]:
     """The samples as they are read back, and the losses that were told, summed up."""
-    told, _ = layouts.write(layouts.called(name), splits, dest, force=False, progress=Progress())
+    try:
+        told, _ = layouts.write(layouts.called(name), splits, dest, force=False, progress=Progress())
+    except DataError:  # it holds none of them
+        return Scan(name), {"sample": sum(map(len, splits.values()))}
     counts: Counter[str] = Counter()
     for loss in told:
         assert loss.why
         counts[loss.what] += loss.count
     return scan(dest, name) if any(dest.rglob("*")) else Scan(name), dict(counts)
+
+
+def lost_by(name: str, read: Scan) -> bool:
+    placed = layouts.called(name).place(read.splits)
+    why = layouts.called(name).LOSES
+    return any(losses(samples, placed[split], why) for split, samples in read.splits.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,9 +76,10 @@ def test_plain_datasets_go_there_and_come_back(first, second, splits):
     with tempfile.TemporaryDirectory() as folder:
         a, b, c = (Path(folder, name) for name in "abc")
         written(first, splits, a)
-        there = convert_dataset(a, b, as_=second, layout=first)
-        back = convert_dataset(b, c, as_=first, layout=second)
-        if there.lost == back.lost == []:
+        if not a.exists() or lost_by(second, scan(a, first)):
+            return
+        convert_dataset(a, b, as_=second, layout=first)
+        if convert_dataset(b, c, as_=first, layout=second).lost == []:
             before, after = scan(a, first).splits, scan(c, first).splits
             assert {split: list(map(facts, samples)) for split, samples in after.items()} == {
                 split: list(map(facts, samples)) for split, samples in before.items()

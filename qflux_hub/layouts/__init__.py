@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from qflux_hub.errors import LayoutError, RefusedError, UsageError
-from qflux_hub.layouts import directory, metadata, parquet, tables, tars
+from qflux_hub.errors import DataError, LayoutError, RefusedError, UsageError
+from qflux_hub.layouts import directory, lists, metadata, pairs, parquet, tables, tars
 from qflux_hub.naming import on_disk
 from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
@@ -60,7 +60,7 @@ class Layout(Protocol):
         """The files that hold them."""
 
 
-LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet, tars)
+LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet, tars, lists, pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,13 @@ def write(
     for split, samples in placed.items():
         for loss in losses(splits[split], samples, layout.LOSES):
             lost[loss.what, loss.why] = lost.get((loss.what, loss.why), 0) + loss.count
+    placed = {split: samples for split, samples in placed.items() if samples}
     told = [Loss(what, count, why) for (what, why), count in lost.items()]
+    if not placed and any(splits.values()):
+        raise DataError(
+            f"The {layout.NAME} layout holds none of these samples; nothing was written.",
+            hint="; ".join(f"{loss.what} ({loss.count:,}): {loss.why}" for loss in told),
+        )
     for loss in told:
         progress.say(f"The {layout.NAME} layout loses {loss.what} ({loss.count:,}): {loss.why}.")
     size = sum(blob.size for samples in placed.values() for one in samples for _, blob in one.files())

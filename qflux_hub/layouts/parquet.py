@@ -210,12 +210,15 @@ class _Reader:
         self.names = names
         self.store = _Store(tree.blob(path))
         self.number = 0
+        self.edits: bool | None = None
 
     def samples(self, table: pa.Table, group: int, found: Found) -> Iterator[Sample]:
         """The samples of one row group."""
         chosen = self.chosen
         media = {name: _sizes(table[name]) for name in (chosen.target, *chosen.controls, chosen.mask) if name}
         texts = table.select([name for name in (chosen.id, chosen.prompt, *self.carried) if name]).to_pylist()
+        if self.edits is None:  # a file whose first rows all have no control is text to image
+            self.edits = any(media[name][row] for name in chosen.controls for row in range(len(texts)))
         for row, text in enumerate(texts):
             self.number += 1
             line = self.number
@@ -227,7 +230,7 @@ class _Reader:
             if name is None:
                 continue
             key = (self.split, name)
-            if chosen.controls and not controls:
+            if self.edits and not controls:
                 message = f"{place}: there is no control image, so the sample is left out."
                 found(codes.MISSING_CONTROL(self.path, message, line=line, sample=key))
                 continue

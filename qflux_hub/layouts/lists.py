@@ -1,0 +1,162 @@
+"""Two lists: one file with a caption per line, one with the path of an image per line, as finetrainers reads them.
+
+``captions.txt``, ``caption.txt``, ``prompts.txt`` or ``prompt.txt`` beside ``images.txt`` or ``image.txt``, in the
+folder of the split, or at the top for a single split called train. Line N belongs to line N; a line ends at LF or CR LF
+and at nothing else (finetrainers also ends it at U+2028 and the like, so captions are written without them). Paths are
+relative to the lists. Captions are taken as they stand. They hold a target and a prompt, no controls: text to image.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from qflux_hub import codes
+from qflux_hub.errors import UsageError
+from qflux_hub.layouts.tables import Files, Row, ids_of, normal_path
+from qflux_hub.naming import IMAGE_EXTENSIONS, is_split_name, split_rank
+from qflux_hub.report import Found
+from qflux_hub.sample import NO_EXTRA, TARGET, Sample
+from qflux_hub.texts import decode_table
+from qflux_hub.tree import Tree, unreadable
+from qflux_hub.writing import Output, Placed, bases, extension
+
+NAME = "lists"
+SHAPE = "train/prompts.txt  with a caption per line   train/images.txt  with a path per line"
+LOSES: Mapping[str, str] = {
+    "sample": "it has no target image, or one with an extension that is not read",
+    "control": "there is no place for control images",
+    "mask": "there is no place for masks",
+    "id": "ids are the names of files, and it cannot name one",
+    "prompt": "a caption is one line, and begins with no byte order mark",
+    "column": "there is no place for further columns",
+    "file": "files are named after their sample",
+}
+_CAPTIONS = ("captions.txt", "caption.txt", "prompts.txt", "prompt.txt")
+_IMAGES = ("images.txt", "image.txt")
+_BREAKS = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+
+
+def of_folder(names: Sequence[str]) -> tuple[list[str], list[str]] | None:
+    """The (caption lists, image lists) among the names of a folder's files; None unless there is one of both."""
+    captions, images = ([name for name in known if name in names] for known in (_CAPTIONS, _IMAGES))
+    return (captions, images) if captions and images else None
+
+
+def splits(tree: Tree, found: Found) -> tuple[str, ...]:
+    """Folders at the top that hold both lists; else train, when they lie at the top itself."""
+    names = []
+    for split, folder in _folders(tree).items():
+        if not is_split_name(split):
+            message = f"{split}/ holds lists, but {split!r} is not a legal split name; it is left aside."
+            found(codes.BAD_SPLIT_NAME(split, message, fix="rename it, with letters, digits and underscores"))
+            continue
+        names.append(split)
+        for same in of_folder(tree.files.get(folder, ())) or ():
+            if len(same) > 1:
+                message = f"There are {len(same)} lists of one kind: {same[0]} is used, {', '.join(same[1:])} is not."
+                found(
+                    codes.AMBIGUOUS_FILE(posixpath.join(folder, same[1]), message, fix="remove the one that is wrong")
+                )
+    return tuple(sorted(names, key=split_rank))
+
+
+def missing(tree: Tree) -> str:
+    """What keeps the tree from this layout."""
+    if folders := _folders(tree):
+        return f"{next(iter(folders))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+    return "no prompts.txt (or captions.txt) beside an images.txt, at the top or in the folder of a split"
+
+
+def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
+    """None: two such lists are nothing else."""
+    return ""
+
+
+def _folders(tree: Tree) -> dict[str, str]:
+    """Split -> the folder of its lists."""
+    if of_folder(tree.files.get("", ())):
+        return {"train": ""}
+    tops = (folder for folder in sorted(tree.files) if folder and "/" not in folder)
+    return {folder: folder for folder in tops if of_folder(tree.files[folder])}
+
+
+def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
+    """The samples of ``split`` in the order of the lines. Nothing is paired when the lists differ in length."""
+    if columns:
+        raise UsageError("--column names columns of a table; these are two lists.", hint="Leave it out.")
+    folder = _folders(tree)[split]
+    same = of_folder(tree.files.get(folder, ()))
+    assert same is not None  # noqa: S101 - the folder is one of those that have both
+    captions_path, images_path = (posixpath.join(folder, names[0]) for names in same)
+    texts = []
+    for path in (captions_path, images_path):
+        try:
+            text = decode_table(tree.read(path), path, found)
+        except OSError as error:
+            found(unreadable(error))
+            continue
+        if text is not None:
+            lines = text.replace("\r\n", "\n").split("\n")
+            texts.append(lines[:-1] if lines[-1] == "" else lines)
+    if len(texts) < 2:
+        return
+    captions, paths = texts
+    if len(captions) != len(paths):
+        shorter = min(len(captions), len(paths))
+        counts = f"{captions_path} has {len(captions):,} lines, {images_path} {len(paths):,}"
+        longer = captions_path if len(captions) > len(paths) else images_path
+        message = f"{counts}; first unmatched: line {shorter + 1} of {longer}."
+        found(codes.UNEVEN_LISTS(longer, message, line=shorter + 1))
+        return
+    rows = [
+        Row(
+            number,
+            "",
+            text,
+            normal_path(posixpath.join(folder, path.strip())) if path.strip() else "",
+            "",
+            (),
+            NO_EXTRA,
+        )
+        for number, (text, path) in enumerate(zip(captions, paths, strict=True), 1)
+    ]
+    files = Files(tree, images_path, found, set())
+    for row, name in zip(rows, ids_of(rows, images_path, split, found), strict=True):
+        key = (split, name)
+        if not row.target:
+            message = f"{images_path}, line {row.line} names no image, so the sample is left out."
+            found(codes.MISSING_TARGET(images_path, message, line=row.line, sample=key))
+            continue
+        target = files.find(row.target, row, key)
+        try:
+            if target is not None:
+                origin = f"{captions_path}:{row.line}"
+                yield Sample(name, split, row.prompt, (), target=tree.blob(target), origin=origin)
+        except OSError as error:
+            found(unreadable(error, key, row.line))
+
+
+def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+    """Every sample that has a target: its image in ``<split>/images/``, its prompt on one line."""
+    return {split: list(_placed(split, samples)) for split, samples in splits.items()}
+
+
+def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
+    fitting = [one for one in samples if one.target and extension(one.target).lower() in IMAGE_EXTENSIONS]
+    for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
+        paths = (f"{split}/images/{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
+        prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
+        yield Placed(sample, base, prompt, {}, tuple(paths))
+
+
+def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    """The images, then the lists."""
+    for samples in placed.values():
+        for one in samples:
+            yield from (Output(path, blob) for path, blob in one.files())
+    for split, samples in placed.items():
+        named = (path.removeprefix(f"{split}/") for one in samples for path in one.of(TARGET))
+        yield Output.of(f"{split}/prompts.txt", "".join(f"{one.prompt}\n" for one in samples).encode())
+        yield Output.of(f"{split}/images.txt", "".join(f"{path}\n" for path in named).encode())

@@ -1,0 +1,142 @@
+"""Caption and image of the same name side by side: ``a.txt`` beside ``a.jpg``, as finetrainers and many others read.
+
+Pairs lie in the folder of their split, or at the top for a single split called train. They hold a target and a prompt,
+no controls: text to image. The id is the name without its extension; samples come in the order of their ids. Prompts
+are UTF-8, outer white space and CRLF set aside. Captions without an image, and images without a caption, are found.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+
+from qflux_hub import codes
+from qflux_hub.errors import UsageError
+from qflux_hub.layouts import directory, lists
+from qflux_hub.naming import (
+    IMAGE_EXTENSIONS,
+    PROMPT_EXTENSION,
+    is_image_name,
+    is_split_name,
+    prefer,
+    split_extension,
+    split_rank,
+)
+from qflux_hub.report import Found
+from qflux_hub.sample import TARGET, Sample
+from qflux_hub.texts import decode_prompt, kept_prompt
+from qflux_hub.tree import Tree, unreadable
+from qflux_hub.writing import Output, Placed, bases, extension
+
+NAME = "pairs"
+SHAPE = "train/cat.txt   train/cat.jpg"
+LOSES: Mapping[str, str] = {
+    "sample": "it has no target image, or one with an extension that is not read",
+    "control": "there is no place for control images",
+    "mask": "there is no place for masks",
+    "id": "it cannot name files, or another sample's files would have the same names",
+    "order": "samples are read in the order of their names",
+    "prompt": "outer white space and line ends of Windows are no part of a prompt",
+    "column": "there is no place for further columns",
+    "file": "files are named after their sample",
+}
+_OTHERS = (directory.CONTROL_FOLDER, directory.TARGET_FOLDER)
+"""Folders of the directory layout, which are no splits."""
+
+
+def splits(tree: Tree, found: Found) -> tuple[str, ...]:
+    """Folders at the top that hold pairs; else train, when pairs lie at the top itself."""
+    names = []
+    for split in _folders(tree):
+        if is_split_name(split):
+            names.append(split)
+        else:
+            message = f"{split}/ holds pairs, but {split!r} is not a legal split name; it is left aside."
+            found(codes.BAD_SPLIT_NAME(split, message, fix="rename it, with letters, digits and underscores"))
+    return tuple(sorted(names, key=split_rank))
+
+
+def missing(tree: Tree) -> str:
+    """What keeps the tree from this layout."""
+    if folders := _folders(tree):
+        return f"{next(iter(folders))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+    return "no .txt beside an image of the same name, at the top or in the folder of a split"
+
+
+def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
+    """Notes lie beside images in many folders."""
+    return "a text beside an image may be anything"
+
+
+def _folders(tree: Tree) -> dict[str, str]:
+    """Split -> the folder of its pairs."""
+    if _has_pairs(tree, ""):
+        return {"train": ""}
+    tops = (folder for folder in sorted(tree.files) if "/" not in folder and folder not in ("", *_OTHERS))
+    return {folder: folder for folder in tops if _has_pairs(tree, folder)}
+
+
+def _has_pairs(tree: Tree, folder: str) -> bool:
+    names = tree.files.get(folder, ())
+    if lists.of_folder(names):
+        return False
+    stems = {split_extension(name)[0] for name in names if split_extension(name)[1] == PROMPT_EXTENSION}
+    return bool(stems) and any(is_image_name(name) and split_extension(name)[0] in stems for name in names)
+
+
+def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
+    """The samples of ``split`` in the order of their ids."""
+    if columns:
+        raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
+    folder = _folders(tree)[split]
+    prompts: dict[str, list[str]] = {}
+    images: dict[str, list[str]] = {}
+    for name in tree.files.get(folder, ()):
+        stem, kind = split_extension(name)
+        if kind == PROMPT_EXTENSION:
+            prompts.setdefault(stem, []).append(name)
+        elif kind in IMAGE_EXTENSIONS:
+            images.setdefault(stem, []).append(name)
+    for stem in sorted(images.keys() - prompts.keys()):
+        path = posixpath.join(folder, images[stem][0])
+        found(codes.ORPHAN_TARGET(path, f"{path} is not used: there is no {stem}.txt beside it."))
+    for stem in sorted(prompts):
+        key = (split, stem)
+        prompt, image = (prefer(names)[0] if names else "" for names in (prompts[stem], images.get(stem, [])))
+        path = posixpath.join(folder, prompt)
+        if not image:
+            message = f"{path} has no image of the same name, so the sample is left out."
+            found(codes.MISSING_TARGET(path, message, sample=key))
+            continue
+        for names in (prompts[stem], images[stem]):
+            if len(names) > 1:
+                used, *others = prefer(names)
+                message = f"{stem!r} has {len(names)} files for one role: {used} is used, {', '.join(others)} is not."
+                found(codes.AMBIGUOUS_FILE(posixpath.join(folder, others[0]), message, sample=key))
+        try:
+            text = decode_prompt(tree.read(path), path, key, found)
+            if text is not None:
+                target = tree.blob(posixpath.join(folder, image))
+                yield Sample(id=stem, split=split, prompt=text, controls=(), target=target, origin=path)
+        except OSError as error:
+            found(unreadable(error, key))
+
+
+def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+    """Every sample that has a target, under its id."""
+    return {split: sorted(_placed(split, samples), key=lambda one: one.id) for split, samples in splits.items()}
+
+
+def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
+    fitting = [one for one in samples if one.target and extension(one.target).lower() in IMAGE_EXTENSIONS]
+    for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
+        paths = (f"{split}/{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
+        yield Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths))
+
+
+def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    """The image of each sample, then its caption."""
+    for split, samples in placed.items():
+        for one in samples:
+            yield from (Output(path, blob) for path, blob in one.files())
+            yield Output.of(f"{split}/{one.id}{PROMPT_EXTENSION}", one.prompt.encode())
