@@ -19,7 +19,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, Self
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "gif"]
 Problem = Literal[
@@ -83,13 +87,16 @@ class ImageFacts:
 
     def to_row(self) -> list[Any]:
         """The facts as JSON keeps them."""
-        return [getattr(self, name) for name in self.__slots__]
+        return list(_ROW(self))
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
         """The facts that ``to_row`` made. Raises TypeError or ValueError for anything else."""
         told: dict[str, Any] = dict(zip(cls.__slots__, row, strict=True))
         return cls(**told | {"traits": tuple(told["traits"]), "tones": tuple(told["tones"]) if told["tones"] else None})
+
+
+_ROW = attrgetter(*ImageFacts.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +212,16 @@ def look(file: BinaryIO, *, tones: bool = False, likeness: bool = False) -> Imag
             if tones and image.mode == "LAB":  # which Pillow converts to colours only
                 return ImageFacts(problem="unsupported-format", detail=f"a CIELAB {image.format}")
             seen = _tones(image.convert("L").histogram()) if tones else None
-            like = str(imagehash.phash(ImageOps.exif_transpose(image))) if likeness else ""
+            like = str(imagehash.phash(_in_colours(ImageOps.exif_transpose(image)))) if likeness else ""
     except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise nearly everything; all of it means the same
         problem, detail = _why(error)
         return ImageFacts(problem=problem, detail=detail)
     return ImageFacts(tones=seen, likeness=like)
+
+
+def _in_colours(image: Image.Image) -> Image.Image:
+    """The image; of a mode that Pillow converts to colours only, in colours."""
+    return image.convert("RGB") if image.mode == "LAB" else image
 
 
 def decode_error(file: BinaryIO) -> str:

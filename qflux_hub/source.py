@@ -247,7 +247,9 @@ def look_at_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bo
     wants to do something with the images is told of errors and warnings.
     """
     wish = checks.Wish(hash=False, decode=decode)
-    checks.read_images(scan.blobs().values(), _wishes(scan, wish), scan.facts, scan.hashes, memory, progress)
+    blobs = scan.blobs()
+    wishes = _wishes(scan, blobs, wish)
+    checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
     scan.findings += _without_notes(_judged_images(scan))
 
 
@@ -257,9 +259,9 @@ def hash_images(scan: Scan, memory: Memory, progress: Progress, *, decoded: bool
     What was read is remembered in ``memory``; ``decoded`` says that it was decoded before.
     """
     before = dict(scan.facts)
-    wishes = dict.fromkeys(scan.blobs(), checks.Wish())
-    blobs = scan.blobs().values()
-    checks.read_images(blobs, wishes, scan.facts, scan.hashes, memory, progress, decoded=decoded)
+    blobs = scan.blobs()
+    wishes = dict.fromkeys(blobs, checks.Wish())
+    checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress, decoded=decoded)
     changed = {name for name, facts in scan.facts.items() if facts is not before[name]}
     scan.findings += _without_notes([*_judged_images(scan, changed), *_judged_copies(scan)])
 
@@ -275,17 +277,18 @@ def _look_at_some(scan: Scan, memory: Memory) -> None:
 
 def _read_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool, likeness: bool) -> None:
     """Both in one pass: read every image that ``memory`` does not know, and find what is wrong."""
-    wishes = _wishes(scan, checks.Wish(decode=decode, likeness=likeness))
-    checks.read_images(scan.blobs().values(), wishes, scan.facts, scan.hashes, memory, progress)
+    blobs = scan.blobs()
+    wishes = _wishes(scan, blobs, checks.Wish(decode=decode, likeness=likeness))
+    checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
     scan.findings += _judged_images(scan)
     scan.findings += _judged_copies(scan)
     if likeness:
         scan.findings += checks.check_likeness(scan.samples(), scan.facts, scan.hashes)
 
 
-def _wishes(scan: Scan, wish: checks.Wish) -> dict[str, checks.Wish]:
+def _wishes(scan: Scan, blobs: Iterable[str], wish: checks.Wish) -> dict[str, checks.Wish]:
     """What is wanted of every image; of masks also their tones, where they are not too many."""
-    wishes = dict.fromkeys(scan.blobs(), wish)
+    wishes = dict.fromkeys(blobs, wish)
     for samples in scan.splits.values():
         masks = [sample.mask.name for sample in samples if sample.mask]
         step = 1 if wish.decode else -(-len(masks) // (MASKS if wish.hash else FEW_MASKS))
@@ -318,7 +321,8 @@ def _judged_images(scan: Scan, names: Collection[str] | None = None) -> Iterator
 def _judged_copies(scan: Scan) -> Iterator[Finding]:
     for split, samples in scan.splits.items():
         yield from checks.check_copies(split, samples, scan.hashes)
-    yield from checks.check_splits(scan.samples(), scan.hashes)
+    if len(scan.splits) > 1:
+        yield from checks.check_splits(scan.samples(), scan.hashes)
 
 
 def _without_notes(findings: Iterable[Finding]) -> Iterator[Finding]:

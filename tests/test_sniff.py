@@ -524,6 +524,6 @@ def test_checksums_do_not_care_about_the_pieces_they_are_fed(piece):
 
 def test_colours_that_convert_to_no_grey_are_no_mask():
     data = encoded(Image.new("LAB", (4, 3)), "TIFF")
-    assert look(io.BytesIO(data)).problem is None
+    assert look(io.BytesIO(data), likeness=True).problem is None
     found = look(io.BytesIO(data), tones=True)
     assert (found.problem, found.detail) == ("unsupported-format", "a CIELAB TIFF")
