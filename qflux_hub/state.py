@@ -110,6 +110,12 @@ class Memory:
                     "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (self.root, hub, seen.commit, contents)
                 )
 
+    def forget(self, hub: str) -> None:
+        """Know nothing any more of what was last seen on ``hub``."""
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error), self._database:
+                self._database.execute("DELETE FROM seen WHERE source = ? AND hub = ?", (self.root, hub))
+
     def _folder(self, folder: str) -> dict[str, tuple[int, int, int, str]]:
         """All rows of a folder at once: one query for a folder of 100,000 files."""
         if folder not in self._folders:

@@ -122,7 +122,7 @@ class _Upload:
     ``own``: the source's rows by split and id; ``then``: per split, what source and Hub held when they were last made
     equal, None when that is not known; ``taken_over``: what files of others held that are
     replaced; ``made``: what the Hub's splits will hold now; ``is_tagged``: the head has the tag already, as it has
-    when this very upload was made and its last answer was lost.
+    when this very upload was made and its last answer was lost; ``begin`` notes what is about to be committed.
     """
 
     repo_id: str
@@ -135,6 +135,7 @@ class _Upload:
     done: dict[str, tuple[ShardRecord, tuple[Entry, ...]]] = field(default_factory=dict)
     may_write: bool = False
     is_tagged: bool = False
+    begin: Callable[[], None] = lambda: None
     moved: dict[str, int] = field(default_factory=lambda: {"source": 0, "read": 0, "packed": 0, "sent": 0})
 
     def run(self, source: Source) -> UploadReport:
@@ -166,13 +167,20 @@ class _Upload:
         for split, samples in scan.splits.items():
             self.own[split] = {row.id: row for row in plan.entries(samples, scan.facts, scan.hashes)}
         place = f"{hub.name} {self.repo_id} {self.options.revision or 'main'}"
+        pending = f"{place} pending"
         seen = memory.seen(place)
+        begun = memory.seen(pending)
+        if begun and all(head.contents(split) == rows for split, rows in begun.theirs.items()):
+            seen = begun  # the last run did not live to note that its commit was made
         if seen:
             self.then = {split: (seen.ours.get(split, {}), seen.theirs.get(split, {})) for split in scan.splits}
         self._take_over(hub, scan, head)
+        if not self.options.create_pr:
+            self.begin = lambda: memory.saw(pending, self._seen(""))
         report = self._sync(hub, scan, head)
         if not self.options.dry_run and not self.options.create_pr and report.commit:
             memory.saw(place, self._seen(report.commit))
+            memory.forget(pending)
         return report
 
     def _take_over(self, hub: Hub, scan: Scan, head: Head) -> None:
@@ -456,6 +464,7 @@ class _Upload:
         """The one commit. When its answer is lost, the head is looked at: it may have happened."""
         deletions = [operation.path for operation in planned.deletions]
         message = self.options.commit_message or _message(planned)
+        self.begin()
         try:
             return hub.commit(
                 self.repo_id,

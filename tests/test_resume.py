@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qflux_hub import HubError, RefusedError, upload_dataset
+from qflux_hub import HubError, QfluxError, RefusedError, upload_dataset
 from qflux_hub.hub import Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, write
@@ -110,6 +110,31 @@ def test_a_killed_upload_of_edits_leaves_the_old_state_whole(hub: LocalHub, repo
     assert upload_dataset(root, repo, hub=hub, dry_run=True).splits["train"].changed == 1
     upload_dataset(root, repo, hub=hub)
     assert prompts(hub, repo)["c"] == "Another prompt."
+
+
+def test_an_edit_after_an_upload_that_ended_behind_its_commit_is_no_conflict(
+    hub: LocalHub, repo: str, tmp_path: Path
+) -> None:
+    """What was committed is ours, although the run did not live to note it; the user has gone on editing."""
+    root = lay_split(tmp_path / "ds", "train", "abc")
+    prompt = root / "train/training_images/c.txt"
+    committed: list[str] = []
+
+    def end(method: str, path: str) -> Answer | None:
+        if is_commit(method, path):
+            committed.append(path)
+        return Answer(404, [], b"") if len(committed) == 2 and "/resolve/" in path else None
+
+    with network(hub, before=end) as way:
+        upload_dataset(root, repo, hub=way.url, token=hub.token)
+        write(prompt, "Another prompt.")
+        with pytest.raises(QfluxError):
+            upload_dataset(root, repo, hub=way.url, token=hub.token)
+        assert prompts(hub, repo)["c"] == "Another prompt."
+        committed.clear()
+        write(prompt, "A third prompt.")
+        upload_dataset(root, repo, hub=way.url, token=hub.token)
+    assert prompts(hub, repo)["c"] == "A third prompt."
 
 
 # --- silence ----------------------------------------------------------------------------------------------------
