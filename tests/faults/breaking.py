@@ -37,7 +37,7 @@ ROUTES = {
 }
 _XET = ("token", "chunk", "grant", "xorb", "xorb", "list", "list")
 _LFS = ("batch", "put", "put", "verify")
-_BOTH = ("any", "any", "any", "whoami", "state", "state", "create", "refs", "tag", "commit", "commit", "read", "read")
+_BOTH = ("any", "any", "any", "whoami", "state", "state", "commit", "commit", "read", "read")
 _OFTEN = ("any", "read", "xorb", "list", "grant", "put", "verify", "batch", "token")
 """Routes that a run takes more than once."""
 
@@ -55,8 +55,8 @@ MAY_END_WITH = {
     "kill": {-9},
     "kill later": {-9},
     "client full": {1},  # no room for a temporary copy
-    "altered": {0, 5, 7},
-    "truncated": {0, 5},
+    "altered": {7},
+    "page": {7},  # in place of content
 }
 """Exit codes beside 0 and 5 (network or Hub failed)."""
 
@@ -81,10 +81,11 @@ class Fault:
         return {0, 5} | MAY_END_WITH.get(self.kind, set())
 
 
-def draw(rng: Random, *, xet: bool) -> Fault:
-    """A random fault at a random point."""
+def draw(rng: Random, *, xet: bool, new: bool, tagged: bool) -> Fault:
+    """A random fault at a random point that a run reaches: by Xet or LFS, to a new repo or not, with a tag or not."""
     kind = rng.choice(KINDS)
-    route = rng.choice(_BOTH + (_XET if xet else _LFS))
+    routes = _BOTH + (_XET if xet else _LFS) + ("create",) * (2 * new) + ("tag", "refs") * tagged
+    route = rng.choice(routes)
     if kind == "altered":
         route = "read"  # content; what turns in other bodies breaks their JSON, or is noticed as another hash
     nth = rng.randrange(20 if route == "any" else 3) if route in _OFTEN else 0

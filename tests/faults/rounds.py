@@ -142,11 +142,13 @@ def _play(game: Round, kind: str, *, xet: bool) -> None:
         source.edit()
     wanted = _want(game, theirs)
     for _ in range(rng.randrange(1, 5)):
-        _run_badly(game, draw(rng, xet=xet))
+        fault = draw(rng, xet=xet, new=len(game.allowed) == 2 and kind == "first", tagged="--tag" in game.options)
+        _run_badly(game, fault)
         shown = _nothing_is_half(game)
         if game.outcome.runs[-1].code == 0:
             if shown != wanted:
                 raise BrokenError(f"{game.outcome.runs[-1].fault}: it ended with 0, and the Hub shows something else")
+        if shown == wanted:  # also when the run did not live to tell
             if kind == "first" and game.outcome.again is None:
                 _little_is_sent_again(game)
             source.edit()
