@@ -10,13 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from qflux_hub.errors import VerificationError
 
 _MAGIC = b"PAR1"
 _ROW_GROUPS, _COLUMNS, _ROWS = 4, 1, 3  # field numbers in FileMetaData and RowGroup
 _META, _INDEX_AT, _INDEX_LENGTH, _PATH = 3, 4, 5, 3  # in ColumnChunk, and in its ColumnMetaData
+_KIND, _PLAIN_SIZE, _PACKED_SIZE, _DATA, _ENCODING = 1, 2, 3, 5, 2  # in PageHeader and its DataPageHeader
+_HEAD = 256  # bytes in which the header of a page fits that has no statistics
 _LOCATIONS, _AT, _LENGTH, _FIRST_ROW = 1, 1, 2, 3  # in OffsetIndex and PageLocation
 
 
@@ -72,6 +74,36 @@ def _pages(tail: bytes, footer: int, start: int) -> dict[str, list[Page]]:
             )
         before = after
     return found
+
+
+def values(file: BinaryIO, page: Page, levels: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of every value of an uncompressed PLAIN page of byte arrays, in order; nulls are not there.
+
+    ``levels``: how many kinds of levels stand before the values, one if the column is optional, two if it is repeated
+    too. Raises VerificationError for a page of another kind.
+    """
+
+    def number(at: int) -> int:
+        file.seek(at)
+        return int(struct.unpack("<I", file.read(4))[0])
+
+    try:
+        file.seek(page.offset)
+        head = _Compact(file.read(min(page.length, _HEAD)), 0)
+        header = head.struct()
+        if header[_KIND] != 0 or header[_DATA][_ENCODING] != 0 or header[_PLAIN_SIZE] != header[_PACKED_SIZE]:
+            raise VerificationError("The page is compressed, or its values are encoded.")
+        at = page.offset + head.at
+        for _ in range(levels):
+            at += 4 + number(at)
+        while at < page.end:
+            length = number(at)
+            yield at + 4, length
+            at += 4 + length
+    except (LookupError, TypeError, struct.error) as error:
+        raise VerificationError(f"A page's header cannot be read: {type(error).__name__}.") from error
+    if at != page.end:
+        raise VerificationError("The values of a page do not end where the page does.")
 
 
 class _Compact:

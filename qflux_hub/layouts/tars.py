@@ -89,7 +89,7 @@ def _files(tree: Tree) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
+class Member:
     """Opens ``size`` bytes of a tar from ``offset`` on."""
 
     tar: Blob
@@ -97,6 +97,7 @@ class _Member:
     size: int
 
     def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
+        """The member as a file in memory."""
         return io.BytesIO(self.bytes())
 
     def bytes(self) -> bytes:
@@ -115,7 +116,7 @@ class _Group:
 
     key: str
     number: int
-    fields: dict[str, _Member] = field(default_factory=dict)
+    fields: dict[str, Member] = field(default_factory=dict)
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
@@ -160,7 +161,7 @@ def _groups(tar: Blob, path: str, found: Found) -> Iterator[_Group]:
                         message = f"{path}: {member.name} stands there twice; the first is used."
                         found(codes.AMBIGUOUS_FILE(path, message))
                     else:
-                        group.fields[name] = _Member(tar, member.offset_data, member.size)
+                        group.fields[name] = Member(tar, member.offset_data, member.size)
                     end = member.offset_data + member.size
                     if end > tar.size:
                         raise tarfile.ReadError(f"{member.name} ends after the file's end")
@@ -221,7 +222,7 @@ class _Reader:
         names = iter(told.get("file_names") or ())
         base = portable(name, 200)
 
-        def blob(member: tuple[str, _Member] | None, fallback: str) -> Blob | None:
+        def blob(member: tuple[str, Member] | None, fallback: str) -> Blob | None:
             if member is None:
                 return None
             ending, opener = member
@@ -256,9 +257,9 @@ class _Reader:
             return {}
         return told if isinstance(told, dict) else {}
 
-    def _media(self, group: _Group, path: str) -> dict[str, tuple[str, _Member]]:
+    def _media(self, group: _Group, path: str) -> dict[str, tuple[str, Member]]:
         """Role -> (extension, place) of the images that have one."""
-        media: dict[str, tuple[str, _Member]] = {}
+        media: dict[str, tuple[str, Member]] = {}
         for name, member in group.fields.items():
             called, ending = split_extension(f"x.{name}")
             if ending not in IMAGE_EXTENSIONS:
