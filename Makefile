@@ -81,16 +81,16 @@ compat: .venv/dev .venv-compat/done
 	@.venv-compat/bin/python tests/compat/read.py .demo/compat
 	@$(BIN)/python tests/compat/read.py .demo/compat
 
-.venv-torch/done: tests/torch/requirements.txt
+.venv-torch/done: tests/with_torch/requirements.txt
 	@$(PYTHON) -m venv .venv-torch
 	@.venv-torch/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
 test-torch: .venv/dev .venv-torch/done
 	@rm -rf .demo/torch
-	@.venv-torch/bin/python tests/torch/write.py .demo/torch
-	@$(BIN)/python -m tests.torch.read .demo/torch
-	@.venv-torch/bin/python tests/torch/load.py .demo/torch
+	@.venv-torch/bin/python tests/with_torch/write.py .demo/torch
+	@$(BIN)/python -m tests.with_torch.read .demo/torch
+	@.venv-torch/bin/python tests/with_torch/load.py .demo/torch
 
 clean:
 	rm -rf .venv .venv-compat .venv-torch .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

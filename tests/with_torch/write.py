@@ -1,6 +1,6 @@
 """LoRA files by the libraries that write them, small, with what is true of each in ``expected.json``.
 
-    python tests/torch/write.py DIR       # in an environment with torch, safetensors, peft and diffusers
+    python tests/with_torch/write.py DIR       # in an environment with torch, safetensors, peft and diffusers
 
 A library that is not there, or of another version than this knows, is named and left out.
 """

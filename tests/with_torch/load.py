@@ -1,6 +1,6 @@
 """The libraries load what we repaired, and use the scale that we promised.
 
-python tests/torch/load.py DIR
+python tests/with_torch/load.py DIR
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Our reader against the files of ``write``: both must say the same. Repaired and cleaned copies go to ``DIR/ours``.
 
-python -m tests.torch.read DIR
+python -m tests.with_torch.read DIR
 """
 
 from __future__ import annotations
