@@ -123,8 +123,8 @@ def lane(access: Access | None) -> str:
     return "HTTP in parallel ranges (hf_transfer)" if is_accelerated() else "LFS over HTTP"
 
 
-@lru_cache(maxsize=2)
-def _session(process: int, accelerated: bool) -> Any:  # noqa: ARG001 - a forked child must not use its parent's
+@lru_cache(maxsize=4)
+def _session(process: int, accelerated: bool, silence: float) -> Any:  # noqa: ARG001 - a forked child must not use its parent's
     """The session of hf_xet in this process: a pool of connections and a cache of known chunks."""
     import hf_xet
 
@@ -137,12 +137,17 @@ def _session(process: int, accelerated: bool) -> Any:  # noqa: ARG001 - a forked
         wanted |= _MODEST
     if not os.environ.get(_RETRIES_BY_USER):
         wanted |= _RETRIES
+    if silence:
+        wanted["client.read_timeout"] = f"{silence * 1000:.0f}ms"
     return hf_xet.XetSession(config.with_config({key: value for key, value in wanted.items() if key in known}))
 
 
-def session() -> Any:
-    """The session of hf_xet that this process uses now."""
-    return _session(os.getpid(), is_accelerated())
+def session(silence: float = 0) -> Any:
+    """The session of hf_xet that this process uses now. ``silence``: seconds without a byte after which it repeats a
+    request, five times; 0 is its own five minutes, which count from the first byte that is sent and so must stay for
+    uploads. They are watched instead (``_Watch``); downloads cannot be aborted from outside.
+    """
+    return _session(os.getpid(), is_accelerated(), silence)
 
 
 # --- patience ---------------------------------------------------------------------------------------------------
@@ -180,7 +185,7 @@ def request(method: Any, url: str, *, seconds: float | None = None, again: bool 
 
 
 class _Watch:
-    """Aborts a transfer while somebody waits for it and nothing moves; the time between the calls does not count.
+    """Aborts an upload while somebody waits for it and nothing moves; the time between the calls does not count.
 
     ``counters`` gives what changes when something moves. hf_xet notices a connection that breaks, not one that falls
     silent (its read timeout is five minutes, five times).
@@ -201,15 +206,11 @@ class _Watch:
         try:
             yield
         except (RuntimeError, OSError) as error:
-            self.check(error)
+            if self._stalled:
+                raise TimeoutError(f"no byte moved for {self._limit:g} seconds") from error
             raise
         finally:
             self._waiting_since = None
-
-    def check(self, cause: Exception | None = None) -> None:
-        """Raises TimeoutError when the transfer was aborted."""
-        if self._stalled:
-            raise TimeoutError(f"no byte moved for {self._limit:g} seconds") from cause
 
     def end(self) -> None:
         """Look no more."""
@@ -407,22 +408,12 @@ def fetch_by_xet(access: Access, xet_hash: str, size: int, start: int) -> Iterat
     """The bytes of a file from ``start`` on, in order."""
     import hf_xet
 
-    group = session().new_download_stream_group(**access.arguments)
-    stream = group.download_stream(hf_xet.XetFileInfo(xet_hash, size), start=start or None)
-    watch = _Watch(lambda: (told := stream.progress()) and told.bytes_completed, group.abort)
+    group = session(silence=patience()).new_download_stream_group(**access.arguments)
     try:
-        while True:
-            with watch.waiting():
-                piece = next(stream, None)
-            if piece is None:
-                break
-            yield piece
-        watch.check()  # a stream that was aborted may end like one that is complete
+        yield from group.download_stream(hf_xet.XetFileInfo(xet_hash, size), start=start or None)
     except BaseException:
         group.abort()
         raise
-    finally:
-        watch.end()
     group.finish()
 
 

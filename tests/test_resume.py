@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qflux_hub import HubError, QfluxError, RefusedError, upload_dataset
-from qflux_hub.hub import Hub, Token
+from qflux_hub.hub import Add, Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, write
 from tests.jobtools import (
@@ -191,6 +192,33 @@ def test_waiting_for_the_writer_is_no_stall(hub: LocalHub, repo: str, quick: Non
 
     sent = Hub(hub.url, Token(hub.token, "given")).send(repo, "slow", write_slowly)
     assert sent.size == 2_000_000
+
+
+@pytest.mark.parametrize("part", ["/reconstructions/", "/xorb"], ids=["plan", "content"])
+def test_a_download_of_which_no_byte_moves_is_an_error(
+    hub: LocalHub, repo: str, quick: None, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "0s")
+    api(hub).create_repo(repo, repo_type="dataset")
+    there = Hub(hub.url, Token(hub.token, "given"))
+    sent = there.send(repo, "noise", lambda sink: sink.write(os.urandom(3_000_000)))
+    there.commit(repo, [Add("noise", sent.size, sent.sha256)], [], parent=None, message="Noise")
+    end, asked = threading.Event(), list[str]()
+
+    def wait(_method: str, path: str) -> Answer | None:
+        asked.append(path)
+        if part in path:
+            end.wait(60)
+            return Answer(503, [], b"")
+        return None
+
+    with network(hub, before=wait) as way:
+        here = Hub(way.url, Token(hub.token, "given"))
+        with pytest.raises(HubError, match="failed: ") as caught:
+            list(here.fetch(repo, here.head(repo, "noise", "main", "dataset"), repo_type="dataset"))
+        end.set()
+    assert caught.value.code == 5
+    assert 6 <= sum(part in path for path in asked) <= 12
 
 
 # --- moments of weakness ----------------------------------------------------------------------------------------
