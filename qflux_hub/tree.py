@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, overload
 
 from qflux_hub import codes
 from qflux_hub.errors import LayoutError
@@ -19,6 +19,10 @@ from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Stamp, stamp
 
 _PIECE = 1 << 16
+
+
+_MANY = 1_000
+"""From this many names on, a folder's listing is kept in one piece."""
 
 
 class Tree(Protocol):
@@ -58,6 +62,30 @@ def unreadable(error: OSError, sample: tuple[str, str] | None = None, line: int 
     """The finding for a file or folder of a tree that could not be opened."""
     message = f"{error.filename} cannot be read: {error.strerror}."
     return codes.UNREADABLE_FILE(error.filename, message, line=line, sample=sample)
+
+
+class _Joined(Sequence[str]):
+    """The names of a large folder in one string, made anew by whoever asks: a quarter of the memory of a list."""
+
+    __slots__ = ("_count", "_joined")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._joined, self._count = "\0".join(names), len(names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._joined.split("\0"))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        return self._joined.split("\0")[at]
 
 
 def stamp_of(file: BinaryIO) -> Stamp:
@@ -102,10 +130,10 @@ class FolderTree:
         self._prefix = f"{self._opener.root}/"
         self._real_root = os.path.realpath(self.root)
         self._follow_links = follow_links
-        self.files: dict[str, list[str]] = dict(self._walk())
+        self.files: dict[str, Sequence[str]] = dict(self._walk())
         self.findings.sort(key=lambda finding: finding.where)
 
-    def _walk(self) -> Iterator[tuple[str, list[str]]]:
+    def _walk(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Every folder with files, parents first, names in code point order."""
         waiting = [_Waiting("", self._real_root, frozenset())]
         while waiting:
@@ -119,7 +147,7 @@ class FolderTree:
                 self.findings.append(unreadable(error))
                 continue
             if names:
-                yield folder.path, sorted(names)
+                yield folder.path, sorted(names) if len(names) < _MANY else _Joined(sorted(names))
             waiting += sorted(folders, key=lambda folder: folder.path, reverse=True)
 
     def _list(self, folder: _Waiting) -> tuple[list[str], list[_Waiting]]:

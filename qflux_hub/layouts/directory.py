@@ -173,6 +173,9 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         except OSError as error:
             found(unreadable(error, key))
             continue
+        for names in (prompts, controls, targets):
+            if base in names:  # its blob has the name from here on; of a hundred thousand, both would be 20 MB
+                names[base] = ""
         yield sample
     if left_out == len(prompts):
         _report_empty(split, prompts, controls, found)
