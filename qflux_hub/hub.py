@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 from qflux_hub import codes, lanes
 from qflux_hub.errors import (
@@ -442,7 +443,8 @@ class Hub:
         """
         with self._translated(repo_id, revision):
             place = f"{repo_type}s/{repo_id}@{revision}/{path}"
-            return self._file_system.open(place, cache_type="none")  # type: ignore[no-any-return]
+            opened = self._file_system.open(place, cache_type="none")
+        return _File(opened, lambda: self._translated(repo_id, revision))
 
     @cached_property
     def _file_system(self) -> Any:
@@ -738,7 +740,38 @@ class Hub:
 
         if isinstance(error, hf_xet.XetAuthenticationError):
             return AuthError(f"{self.endpoint} refuses to store content for {what}: {error}.")
-        return HubError(f"Sending content for {what} failed: {error}.", hint="Run the same command again; it resumes.")
+        return HubError(f"Moving content of {what} failed: {error}.", hint="Run the same command again; it resumes.")
+
+
+class _File(io.RawIOBase, BinaryIO):
+    """A file on a Hub whose errors, when it is read, are ours."""
+
+    def __init__(self, file: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._translated = translated
+
+    def read(self, size: int = -1, /) -> bytes:
+        with self._translated():
+            return bytes(self._file.read(size))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def __enter__(self) -> Self:
+        return self
 
 
 class Stream:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -191,7 +191,7 @@ def samples(
     rows = {row.id: row for row in known.entries if row.id in ids}
     for shard in sorted({row.shard for row in rows.values()}):
         with hub.open(repo_id, shard, commit) as file:
-            table = pq.ParquetFile(file).read(columns=["id", "prompt", *known.extra])
+            table = _texts(file, shard, known.extra)
         for texts in table.to_pylist():
             row = rows.get(texts.pop("id"))
             if row is None:
@@ -210,7 +210,7 @@ def samples(
                 mask=next(iter(by_role[MASK]), None),
                 target=next(iter(by_role[TARGET]), None),
                 extra={name: value for name, value in texts.items() if value is not None},
-                origin=shard,
+                place=shard,
             )
             now = index.entry(sample, 0, ())
             if (row.prompt_sha256, row.extra_sha256) != (now.prompt_sha256, now.extra_sha256):
@@ -219,6 +219,17 @@ def samples(
                     hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
                 )
             yield sample
+
+
+def _texts(file: BinaryIO, shard: str, extra: Sequence[str]) -> pa.Table:
+    """The text columns of a shard. Raises VerificationError when it cannot be what its index tells of."""
+    try:
+        return pq.ParquetFile(file).read(columns=["id", "prompt", *extra])
+    except (pa.ArrowException, OSError) as error:
+        raise VerificationError(
+            f"{shard} came with other bytes than were uploaded: {error}.",
+            hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+        ) from error
 
 
 def foreign_contents(

@@ -257,6 +257,28 @@ def test_what_others_added_is_not_packed_anew_from_altered_bytes(hub: LocalHub, 
     assert there["d"] == (theirs / "train/training_images/d.png").read_bytes()
 
 
+@pytest.mark.parametrize("how", ["refused", "altered"])
+def test_texts_of_others_that_cannot_be_read_are_an_error_of_hub_or_verification(
+    hub: LocalHub, repo: str, tmp_path: Path, how: str
+) -> None:
+    mine, theirs = lay_split(tmp_path / "mine", "train", "abc"), lay_split(tmp_path / "theirs", "train", "abcd")
+    broken = False
+
+    def after(_method: str, _path: str, answer: Answer) -> Answer:
+        if broken and answer.status == 206:
+            return Answer(410, [], b"gone") if how == "refused" else Answer(206, answer.headers, answer.body[::-1])
+        return answer
+
+    with network(hub, after=after) as way:
+        upload_dataset(mine, repo, hub=way.url, token=hub.token)
+        upload_dataset(theirs, repo, hub=hub)
+        write(mine / "train/training_images/c.txt", "Another prompt.")
+        broken = True
+        with pytest.raises(HubError if how == "refused" else VerificationError):
+            upload_dataset(mine, repo, hub=way.url, token=hub.token)
+    assert len(commits(hub, repo)) == 3
+
+
 def test_a_card_that_comes_altered_is_not_merged_into(hub: LocalHub, repo: str, edited: Path) -> None:
     put(hub, repo, "README.md", fetch(hub, repo, "README.md") + b"\nOur words.\n")
 
