@@ -61,7 +61,8 @@ class Sample:
     """One row: an edit from control images, under an optional mask, to an optional target.
 
     ``controls`` has the main control first, then 1, 2, …; ``extra`` carries the columns that qflux gives no meaning;
-    ``origin`` says where the sample was read from (``train.csv:17``). ``id`` is unique in its split.
+    ``place`` says where the sample was read from: ``train.csv:17``, or a folder with its ``/`` when it is the file
+    there that has the sample's name and ``.txt``. ``id`` is unique in its split.
     """
 
     id: str
@@ -71,7 +72,12 @@ class Sample:
     mask: Blob | None = None
     target: Blob | None = None
     extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
-    origin: str = ""
+    place: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where the sample was read from: ``train.csv:17``, ``train/training_images/cat.txt``."""
+        return f"{self.place}{self.id}.txt" if self.place.endswith("/") else self.place
 
     def media(self) -> Iterator[tuple[str, Blob]]:
         """(role, blob) of every image, in the order of the columns on the Hub: target, controls, mask."""

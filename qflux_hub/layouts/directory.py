@@ -8,7 +8,6 @@ their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from sys import intern
 from unicodedata import normalize
 
 from qflux_hub import codes
@@ -133,15 +132,17 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     if columns:
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
     control_folder, target_folder = f"{split}/{CONTROL_FOLDER}", f"{split}/{TARGET_FOLDER}"
-    controls, misplaced, unused = _list(tree, control_folder)
-    targets, prompts, others = _list(tree, target_folder)
+    stems: dict[str, str] = {}  # the stem of a sample is the same in all three tables
+    controls, misplaced, unused = _list(tree, control_folder, stems)
+    targets, prompts, others = _list(tree, target_folder, stems)
+    del stems
     for names in (controls, targets, prompts):
         names.settle(split, prompts, found)
     further, orphans = _sort_controls(controls, prompts, found)
     _report_targets(targets, prompts, found)
     _report_unused(tree, split, {control_folder: sorted([*misplaced.values(), *unused]), target_folder: others}, found)
     near = _NearMisses({split_extension(name)[0]: name for name in unused} | orphans)
-    left_out = 0
+    left_out, prompt_folder = 0, f"{target_folder}/"
     for base in sorted(prompts):
         key = (split, base)
         prompt_path = f"{target_folder}/{prompts[base]}"
@@ -168,7 +169,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 controls=tuple(map(tree.blob, paths)),
                 mask=tree.blob(mask) if mask else None,
                 target=tree.blob(f"{target_folder}/{target}") if target else None,
-                origin=prompt_path,
+                place=prompt_folder if prompt_path.endswith(PROMPT_EXTENSION) else prompt_path,
             )
         except OSError as error:
             found(unreadable(error, key))
@@ -181,8 +182,8 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         _report_empty(split, prompts, controls, found)
 
 
-def _list(tree: Tree, folder: str) -> tuple[_Names, _Names, list[str]]:
-    """(images, prompts, others) of a folder."""
+def _list(tree: Tree, folder: str, stems: dict[str, str]) -> tuple[_Names, _Names, list[str]]:
+    """(images, prompts, others) of a folder. ``stems`` holds every stem once, for all calls."""
     images, prompts, others = _Names(folder), _Names(folder), []
     for name in tree.files.get(folder, ()):
         stem, extension = split_extension(name)
@@ -193,7 +194,7 @@ def _list(tree: Tree, folder: str) -> tuple[_Names, _Names, list[str]]:
         else:
             others.append(name)
             continue
-        first = kind.setdefault(intern(stem), name)  # the stem of a sample is the same in all three tables
+        first = kind.setdefault(stems.setdefault(stem, stem), name)
         if first is not name:
             kind.rivals.setdefault(stem, [first]).append(name)
     return images, prompts, others

@@ -133,7 +133,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         try:
             if target is not None:
                 origin = f"{captions_path}:{row.line}"
-                yield Sample(name, split, row.prompt, (), target=tree.blob(target), origin=origin)
+                yield Sample(name, split, row.prompt, (), target=tree.blob(target), place=origin)
         except OSError as error:
             found(unreadable(error, key, row.line))
 

@@ -131,7 +131,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 mask=tree.blob(mask) if mask else None,
                 target=tree.blob(target) if target else None,
                 extra=row.extra,
-                origin=f"{path}:{row.line}",
+                place=f"{path}:{row.line}",
             )
         except OSError as error:
             found(unreadable(error, key, row.line))

@@ -117,7 +117,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             text = decode_prompt(tree.read(path), path, key, found)
             if text is not None:
                 target = tree.blob(posixpath.join(folder, image))
-                yield Sample(id=stem, split=split, prompt=text, controls=(), target=target, origin=path)
+                yield Sample(id=stem, split=split, prompt=text, controls=(), target=target, place=path)
         except OSError as error:
             found(unreadable(error, key))
 

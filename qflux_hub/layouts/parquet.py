@@ -261,7 +261,7 @@ class _Reader:
                 mask=self._blob(mask, "control", mask_stem(base)) if mask else None,
                 target=self._blob(target, "target", base) if target else None,
                 extra={column: _text(text[column]) for column in self.carried if text[column] is not None} or NO_EXTRA,
-                origin=f"{self.path}:{line}",
+                place=f"{self.path}:{line}",
             )
 
     def _id(self, text: Mapping[str, Any], image: _Image | None, place: str, found: Found) -> str | None:

@@ -309,7 +309,7 @@ def _sample(row: Row, split: str, name: str, path: str, files: Files, found: Fou
         mask=blob(mask) if mask else None,
         target=blob(target) if target else None,
         extra=row.extra,
-        origin=f"{path}:{row.line}",
+        place=f"{path}:{row.line}",
     )
 
 

@@ -240,7 +240,7 @@ class _Reader:
             mask=blob(mask, f"{self.split}/control/{base}_mask"),
             target=first,
             extra=self._extra(group, told, path) or NO_EXTRA,
-            origin=f"{path}:{group.number}",
+            place=f"{path}:{group.number}",
         )
 
     def _free(self, name: str) -> str:
