@@ -82,10 +82,11 @@ class Scan:
 
     def counts(self) -> dict[str, int]:
         """Samples, image files, their bytes, and findings by severity."""
-        blobs = self.blobs().values()
-        size = sum(blob.size for blob in blobs)
-        samples = sum(map(len, self.splits.values()))
-        return {"samples": samples, "files": len(blobs), "bytes": size, **tally(self.findings)}
+        media = [blob for sample in self.samples() for _, blob in sample.media()]
+        if self.layout != "directory":  # there, no two samples can share a file
+            media = list({blob.name: blob for blob in media}.values())
+        samples, size = sum(map(len, self.splits.values())), sum(blob.size for blob in media)
+        return {"samples": samples, "files": len(media), "bytes": size, **tally(self.findings)}
 
     def summary(self, split: str) -> SplitSummary:
         """What a person wants to know of a split first."""
@@ -145,7 +146,8 @@ def scan_dataset(source: Source, *, progress: Progress | None = None, **options:
 
 
 def check_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[FullCheckKeywords]) -> Scan:
-    """A scan, and everything that can be found wrong with its samples and images. Reads every image once.
+    """A scan, and everything that can be found wrong with its samples and images. Looks at every image once: reads
+    PNG files and files of equal size whole, of others the header and the end; with ``decode`` decodes all.
 
     Options: ``options.FullCheckOptions``. What was found is in the result; only a source that has no layout raises.
     """
@@ -246,7 +248,7 @@ def look_at_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bo
     Files that ``memory`` knows are not opened: their facts, and hashes, are what they were. Notes are for a check: who
     wants to do something with the images is told of errors and warnings.
     """
-    wish = checks.Wish(hash=False, decode=decode)
+    wish = checks.Wish(sums=False, hash=False, decode=decode)
     blobs = scan.blobs()
     wishes = _wishes(scan, blobs, wish)
     checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
@@ -271,14 +273,18 @@ def _look_at_some(scan: Scan, memory: Memory) -> None:
     for samples in scan.splits.values():
         some = samples[:: -(-len(samples) // LOOKS) or 1]
         blobs = {blob.name: blob for sample in some for blob in (sample.target or sample.controls[0],)}
-        wishes = dict.fromkeys(blobs, checks.Wish(hash=False))
+        wishes = dict.fromkeys(blobs, checks.Wish(sums=False, hash=False))
         checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, Progress())
 
 
 def _read_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool, likeness: bool) -> None:
-    """Both in one pass: read every image that ``memory`` does not know, and find what is wrong."""
+    """Look at every image that ``memory`` does not know, and find what is wrong; hash those of equal size."""
     blobs = scan.blobs()
-    wishes = _wishes(scan, blobs, checks.Wish(decode=decode, likeness=likeness))
+    wishes = _wishes(scan, blobs, checks.Wish(hash=False, decode=decode, likeness=likeness))
+    sizes = Counter(blob.size for blob in blobs.values())
+    for name, blob in blobs.items():
+        if sizes[blob.size] > 1:  # otherwise no other file has the same bytes
+            wishes[name] = replace(wishes[name], hash=True)
     checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
     scan.findings += _judged_images(scan)
     scan.findings += _judged_copies(scan)
@@ -291,7 +297,7 @@ def _wishes(scan: Scan, blobs: Iterable[str], wish: checks.Wish) -> dict[str, ch
     wishes = dict.fromkeys(blobs, wish)
     for samples in scan.splits.values():
         masks = [sample.mask.name for sample in samples if sample.mask]
-        step = 1 if wish.decode else -(-len(masks) // (MASKS if wish.hash else FEW_MASKS))
+        step = 1 if wish.decode else -(-len(masks) // (MASKS if wish.sums else FEW_MASKS))
         for name in masks[:: step or 1]:
             wishes[name] = replace(wish, tones=True)
     return wishes

@@ -116,6 +116,17 @@ def test_a_table_may_name_one_file_many_times(tmp_path: Path) -> None:
     assert check_dataset(tmp_path).findings == []
 
 
+def test_only_files_of_equal_size_are_hashed_for_nothing_else_can_be_equal(tmp_path: Path) -> None:
+    lay_split(tmp_path, bases="ab")
+    alone = write(tmp_path / CONTROLS / "a_control_1.jpg", picture("a.jpg", (64, 64)))
+    write(tmp_path / CONTROLS / "b_control_1.png", picture("z.png", (100, 100)))
+    assert set(check_dataset(tmp_path).hashes) == {
+        f"{folder}/{base}.png" for folder in (CONTROLS, TARGETS) for base in "ab"
+    }
+    write(tmp_path / CONTROLS / "b_control_2.jpg", alone.read_bytes())
+    assert "duplicate-image" in codes(check_dataset(tmp_path))
+
+
 # --- near-duplicates --------------------------------------------------------------------------------------------
 
 

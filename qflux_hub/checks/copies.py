@@ -17,7 +17,8 @@ _BANDS = tuple((shift, (1 << width) - 1) for shift, width in ((0, 13), (13, 13),
 
 
 def check_copies(split: str, samples: Sequence[Sample], hashes: Mapping[str, bytes]) -> Iterator[Finding]:
-    """Samples and images of a split that are there twice. ``hashes`` maps blob names to SHA-256.
+    """Samples and images of a split that are there twice. ``hashes`` maps the names of blobs to SHA-256, where another
+    one is as large.
 
     One finding stands for all copies of an image, since references are shared on purpose; masks are often equal.
     """
@@ -89,7 +90,7 @@ def check_likeness(
     for sample in samples:
         roles = ([(-1, sample.target)] if sample.target else []) + list(enumerate(sample.controls))
         for role, blob in roles:
-            if blob.name in facts and facts[blob.name].likeness and blob.name in hashes:
+            if blob.name in facts and facts[blob.name].likeness:
                 by_role[role].setdefault(blob.name, (blob, (sample.split, sample.id)))
     for images in by_role.values():
         seen: dict[int, str] = {}
@@ -97,7 +98,7 @@ def check_likeness(
         for name, (_, key) in images.items():
             likeness = int(facts[name].likeness, 16)
             near = [likeness] if likeness in seen else _near(likeness, bands)
-            near = [other for other in near if hashes[seen[other]] != hashes[name]]
+            near = [other for other in near if hashes.get(seen[other], b"other") != hashes.get(name, b"")]
             if near:
                 other = min(near, key=lambda other: ((other ^ likeness).bit_count(), seen[other]))
                 yield _near_duplicate(name, seen[other], (other ^ likeness).bit_count(), key)

@@ -1,7 +1,8 @@
-"""One pass over image files: facts, checksums, SHA-256 and, when wished, pixels. On all cores, each file once.
+"""One pass over image files: header, checksums and, when wished, SHA-256 and pixels. On all cores, each file once.
 
-Sizes are bytes. A file is held whole while it is read, up to ``_WHOLE``; larger ones are read in pieces, and again for
-their pixels. Files that the local cache knows are not opened.
+Sizes are bytes. Of JPEG and WebP files that need not be hashed, only the header and the end are read. What is read
+whole is held whole up to ``_WHOLE``; larger files are read in pieces, and again for their pixels. Files that the local
+cache knows are not opened.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted of a file beside its header: its hash, a decoding of all of it, its tones, its likeness."""
+    """What is wanted of a file beside its header: its checksums, hash, a decoding of all of it, tones, likeness."""
 
+    sums: bool = True
     hash: bool = True
     decode: bool = False
     tones: bool = False
@@ -54,7 +56,7 @@ def read_image(blob: Blob, wish: Wish, known: ImageFacts | None = None) -> tuple
     ``known`` are the facts of its header, where it was looked at before. Files that cannot be read, or are not those
     that were listed any more, have a problem.
     """
-    if wish.hash and blob.size <= _WHOLE:
+    if wish.hash and blob.size <= _WHOLE:  # one call reads it
         problem, data = _load(blob)
         return (problem, b"") if problem else _judge(io.BytesIO(data), blob, wish, known, data)
     try:
@@ -92,9 +94,9 @@ def _judge(
     if facts.problem:
         return facts, b""
     digest = hashlib.sha256()
-    if wish.hash:
-        sums = Checksums() if facts.format == "png" else None
-        takers = [digest.update, sums.feed] if sums else [digest.update]
+    sums = Checksums() if wish.sums and facts.format == "png" else None
+    takers = [*([digest.update] if wish.hash else []), *([sums.feed] if sums else [])]
+    if takers:
         if data is not None:
             for take in takers:
                 take(data)
@@ -131,7 +133,7 @@ def _feed(file: BinaryIO, size: int, takers: Sequence[Callable[[bytes], object]]
 
 def look_at(blob: Blob, *, decode: bool) -> ImageFacts:
     """The image's facts from its header, or from decoding all of it."""
-    return read_image(blob, Wish(hash=False, decode=decode))[0]
+    return read_image(blob, Wish(sums=False, hash=False, decode=decode))[0]
 
 
 def read_images(
@@ -164,7 +166,7 @@ def read_images(
     if not jobs:
         return
     started, slow = time.time_ns(), any(job.wish.decode or job.wish.likeness for job in jobs)
-    in_bytes = any(job.wish.hash for job in jobs)
+    in_bytes = any(job.wish.sums for job in jobs)
     total = sum(job.blob.size for job in jobs) if in_bytes else len(jobs)
     label = "Decoding" if slow else "Checking" if in_bytes else "Looking at"
     with progress.task(label, total, "B" if in_bytes else "images") as task:
@@ -173,7 +175,7 @@ def read_images(
             facts[name] = seen
             if digest:
                 hashes[name] = digest
-            if digest or (seen.problem and seen.problem not in _PASSING):
+            if seen.problem not in _PASSING if seen.problem else job.wish.sums:
                 row = [digest.hex(), job.wish.decode or (decoded and job.known is not None), *seen.to_row()]
                 memory.learn(job.blob, row, started)
             task.advance(job.blob.size if in_bytes else 1)
@@ -214,7 +216,8 @@ def _recall(memory: Memory, blob: Blob, wish: Wish) -> _Known | None:
     digest, decoded, *rest = row
     facts = ImageFacts.from_row(rest)
     lacking = (
-        (wish.decode and not decoded)
+        (wish.hash and not digest)
+        or (wish.decode and not decoded)
         or (wish.tones and not (facts.tones or _undecoded(facts)))
         or (wish.likeness and not (facts.likeness or _undecoded(facts)))
     )
@@ -250,15 +253,16 @@ def _in_threads(jobs: Sequence[_Job], *, alone: bool) -> Iterator[tuple[ImageFac
 
 
 def _batches(jobs: Sequence[_Job], *, alone: bool) -> Iterator[list[_Job]]:
-    """Jobs in their order; large files stand alone."""
+    """Jobs in their order; files that are read in pieces stand alone."""
     batch: list[_Job] = []
     held = 0
     for job in jobs:
-        if batch and (alone or len(batch) == _BATCH_FILES or held + job.blob.size > _BATCH_BYTES):
+        size = job.blob.size if job.wish.sums or job.wish.pixels else 0
+        if batch and (alone or len(batch) == _BATCH_FILES or held + size > _BATCH_BYTES):
             yield batch
             batch, held = [], 0
         batch.append(job)
-        held += job.blob.size
+        held += size
     if batch:
         yield batch
 
@@ -275,10 +279,11 @@ class _Gate:
         self._free = threading.Semaphore(1)
         self._readers, self._lock = 1, threading.Lock()
 
-    def load(self, jobs: Sequence[_Job]) -> list[tuple[ImageFacts | None, bytes]]:
+    def read(self, jobs: Sequence[_Job]) -> list[_Read]:
+        """What can be had of ``jobs`` without much work beside opening and reading."""
         with self._free:
             began, worked = time.perf_counter(), time.thread_time()
-            loaded = [_load_and_sniff(job) for job in jobs]
+            read = [_read_first(job) for job in jobs]
             worked = time.thread_time() - worked
             waited = time.perf_counter() - began - worked
         if waited > 0.02 and waited > 4 * worked:
@@ -286,25 +291,36 @@ class _Gate:
                 if self._readers < _READERS:
                     self._readers += 1
                     self._free.release()
-        return loaded
+        return read
 
 
-def _load_and_sniff(job: _Job) -> tuple[ImageFacts | None, bytes]:
-    """(facts, bytes); no facts where finding them may mean decoding the file."""
+class _Read(NamedTuple):
+    """A job half done: the result where there is one, else the whole file, and its facts where they are known."""
+
+    result: tuple[ImageFacts, bytes] | None
+    data: bytes = b""
+    facts: ImageFacts | None = None
+
+
+_QUICK = (".jpg", ".jpeg", ".webp")
+_HEADERS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+"""How files begin whose facts are found without decoding them."""
+
+
+def _read_first(job: _Job) -> _Read:
+    if not (job.wish.hash or job.wish.pixels) and job.blob.name.lower().endswith(_QUICK):
+        return _Read(read_image(*job))
     problem, data = _load(job.blob)
     if problem or job.known:
-        return problem or job.known, data
-    return (sniff(io.BytesIO(data), len(data)) if data.startswith(_HEADERS) else None), data
-
-
-_HEADERS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+        return _Read((problem, b"") if problem else None, data, job.known)
+    return _Read(None, data, sniff(io.BytesIO(data), len(data)) if data.startswith(_HEADERS) else None)
 
 
 def _read_batch(jobs: Sequence[_Job], gate: _Gate) -> list[tuple[ImageFacts, bytes]]:
-    if len(jobs) == 1 or not all(job.wish.hash and job.blob.size <= _WHOLE for job in jobs):
+    if len(jobs) == 1 or any(job.blob.size > _WHOLE for job in jobs):
         return [read_image(*job) for job in jobs]
-    loaded = gate.load(jobs)
+    read = gate.read(jobs)
     return [
-        _judge(io.BytesIO(data), job.blob, job.wish, facts, data)
-        for job, (facts, data) in zip(jobs, loaded, strict=True)
+        one.result or _judge(io.BytesIO(one.data), job.blob, job.wish, one.facts, one.data)
+        for job, one in zip(jobs, read, strict=True)
     ]
