@@ -145,9 +145,8 @@ def _play(game: Round, kind: str, *, xet: bool) -> None:
         fault = draw(rng, xet=xet, new=len(game.allowed) == 2 and kind == "first", tagged="--tag" in game.options)
         _run_badly(game, fault)
         shown = _nothing_is_half(game)
-        if game.outcome.runs[-1].code == 0:
-            if shown != wanted:
-                raise BrokenError(f"{game.outcome.runs[-1].fault}: it ended with 0, and the Hub shows something else")
+        if game.outcome.runs[-1].code == 0 and shown != wanted:
+            raise BrokenError(f"{game.outcome.runs[-1].fault}: it ended with 0, and the Hub shows something else")
         if shown == wanted:  # also when the run did not live to tell
             if kind == "first" and game.outcome.again is None:
                 _little_is_sent_again(game)
