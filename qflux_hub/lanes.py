@@ -437,8 +437,7 @@ def fetch_by_http(url: str, headers: Mapping[str, str], size: int, start: int) -
 @contextmanager
 def get(url: str, headers: Mapping[str, str], span: tuple[int, int] | None = None) -> Iterator[Any]:
     """A response whose body is read as it is needed; nothing of it is read when the context ends early."""
-    from huggingface_hub.utils import hf_raise_for_status
-    from huggingface_hub.utils._http import http_stream_backoff
+    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
 
     wanted = dict(headers) | {"Accept-Encoding": "identity"}
     if span:
