@@ -112,15 +112,16 @@ def forget(log: list[RequestLog]) -> None:
 
 
 def lay_endless(root: Path) -> Path:
-    """A sample whose control has a header like any other and would take minutes to read: 64 GB of nothing.
+    """Two samples whose controls have headers like any other and would take minutes to read: 64 GB of nothing each.
 
-    Returns the file.
+    Two of a size, because a check reads whole only what may be a copy of another. Returns the file that is read first.
     """
-    path = lay_split(root, "train", ["a"], ".jpg") / "train/control_images/a.jpg"
-    with path.open("r+b") as file:
-        file.seek(64_000_000_000 - 2)
-        file.write(b"\xff\xd9")
-    return path
+    controls = lay_split(root, "train", "ab", ".jpg") / "train/control_images"
+    for name in ("b.jpg", "a.jpg"):
+        with (controls / name).open("r+b") as file:
+            file.seek(64_000_000_000 - 2)
+            file.write(b"\xff\xd9")
+    return controls / "a.jpg"
 
 
 def tree(root: Path) -> dict[str, bytes]:
