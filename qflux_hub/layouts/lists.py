@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
-from qflux_hub.layouts.tables import Files, Row, ids_of, normal_path
+from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.naming import IMAGE_EXTENSIONS, is_split_name, split_rank
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Sample

@@ -21,7 +21,8 @@ from typing import Any
 from qflux_hub import codes
 from qflux_hub.errors import DataError
 from qflux_hub.layouts import roles
-from qflux_hub.layouts.tables import Files, Room, Row, ids_of, normal_path, recorded
+from qflux_hub.layouts.room import Room, recorded
+from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.naming import IMAGE_EXTENSIONS, is_split_name, split_extension, split_rank
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample

@@ -1,0 +1,78 @@
+"""Which paths of a folder are taken, while it is planned where samples will lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qflux_hub.layouts.rows import normal_path
+from qflux_hub.naming import IMAGE_EXTENSIONS, control_stem, is_portable_path, mask_stem, on_disk
+from qflux_hub.sample import MASK, TARGET, Blob, Sample
+from qflux_hub.writing import extension, numbers
+
+
+@dataclass(slots=True)
+class Room:
+    """Which files have which paths. Keys are paths with case and Unicode form set aside, as some disks do."""
+
+    files: dict[str, tuple[str, object]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+    def takes(self, path: str, blob: Blob) -> bool:
+        """Whether this file can lie there: nothing else does, nor is it a folder, nor below a file."""
+        key = on_disk(path)
+        above = key.split("/")[:-1]
+        other = self.files.get(key)
+        if other is not None:
+            return other == (path, _content(blob))
+        return key not in self.folders and not any("/".join(above[:n]) in self.files for n in range(1, len(above) + 1))
+
+    def put(self, path: str, blob: Blob) -> None:
+        """Let it lie there."""
+        key = on_disk(path)
+        self.files[key] = (path, _content(blob))
+        while "/" in key:
+            key = key.rpartition("/")[0]
+            self.folders.add(key)
+
+    def has_image(self, path: str) -> bool:
+        """Whether an image lies at this path, whatever its extension."""
+        return any(on_disk(path + ending) in self.files for ending in IMAGE_EXTENSIONS)
+
+    def fresh(self, split: str, sample: Sample, base: str) -> tuple[str, ...]:
+        """Paths that nothing else has, made of ``base``; nor has another file the name of the sample's mask."""
+        attempt = 1
+        while True:
+            stem, at = base if attempt == 1 else f"{base}-{attempt}", iter(numbers(sample))
+            paths = [
+                f"{split}/{'target' if role == TARGET else 'control'}/"
+                + (mask_stem(stem) if role == MASK else stem if role == TARGET else control_stem(stem, next(at)))
+                for role, _ in sample.media()
+            ]
+            masks = (f"{split}/{folder}/{mask_stem(stem)}" for folder in ("control", "target"))
+            if not any(map(self.has_image, (*paths, *masks))):
+                break
+            attempt += 1
+        named = tuple(path + extension(blob) for path, (_, blob) in zip(paths, sample.media(), strict=True))
+        for path, (_, blob) in zip(named, sample.media(), strict=True):
+            self.put(path, blob)
+        return named
+
+
+def _content(blob: Blob) -> object:
+    """What two blobs share that are the same file."""
+    return blob.sha256 or (blob.name, blob.size, blob.opener)
+
+
+def recorded(sample: Sample, room: Room, below: str = "") -> tuple[str, ...] | None:
+    """The paths that a sample's files had; None when one of them cannot have it, or does not begin with ``below``."""
+    for _, blob in sample.media():
+        name = blob.name
+        if not (
+            name.startswith(below)
+            and is_portable_path(name)
+            and name == normal_path(name.strip())
+            and room.takes(name, blob)
+        ):
+            return None
+        room.put(name, blob)
+    return tuple(blob.name for _, blob in sample.media())
