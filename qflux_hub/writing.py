@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, VerificationError
-from qflux_hub.naming import LONGEST, control_stem, mask_stem, on_disk, parse, portable, split_extension
+from qflux_hub.naming import (
+    IMAGE_EXTENSIONS,
+    LONGEST,
+    control_stem,
+    mask_stem,
+    on_disk,
+    parse,
+    portable,
+    split_extension,
+)
 from qflux_hub.report import Loss, Task
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 from qflux_hub.tree import stamp_of
@@ -123,6 +132,16 @@ def bases(samples: Sequence[Sample], longest: str) -> list[str]:
         used |= {own, *further}
         chosen[number] = base
     return [chosen[number] for number in range(len(samples))]
+
+
+def is_held(blob: Blob) -> bool:
+    """Has an extension by which readers know what it is."""
+    return extension(blob).lower() in IMAGE_EXTENSIONS
+
+
+def has_media(sample: Sample) -> bool:
+    """Has media, all of which are held."""
+    return any(True for _ in sample.media()) and all(is_held(blob) for _, blob in sample.media())
 
 
 def extension(blob: Blob) -> str:

@@ -12,6 +12,7 @@ from unicodedata import normalize
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
+from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
     PROMPT_EXTENSION,
@@ -19,21 +20,19 @@ from qflux_hub.naming import (
     base_of,
     control_stem,
     fold,
-    is_split_name,
     lacking,
     mask_stem,
     meant,
     parse,
     prefer,
     split_extension,
-    split_rank,
     to_parse,
 )
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import MASK, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension, numbers
+from qflux_hub.writing import Output, Placed, bases, extension, has_media, numbers
 
 NAME = "directory"
 SHAPE = "train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png"
@@ -54,10 +53,7 @@ Key = tuple[str, str]
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """Folders that hold ``control_images`` or ``training_images``, train first; other ones are left aside."""
     shaped = _shaped(tree)
-    for name in shaped:
-        if not is_split_name(name):
-            message = f"{name}/ has the shape of a split, but {name!r} is not a legal split name; it is left aside."
-            found(codes.BAD_SPLIT_NAME(name, message, fix="rename it, with letters, digits and underscores"))
+    names = legal({name: [name] for name in shaped}, found)
     aside: dict[str, list[str]] = {}
     for folder in tree.files:
         aside.setdefault(folder.partition("/")[0], []).append(folder)
@@ -65,7 +61,7 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
         folders = aside[top]
         first = f"{folders[0]}/{tree.files[folders[0]][0]}".lstrip("/")
         _left_aside(first, sum(len(tree.files[folder]) for folder in folders), found)
-    return tuple(sorted(filter(is_split_name, shaped), key=split_rank))
+    return names
 
 
 def _shaped(tree: Tree) -> list[str]:
@@ -86,7 +82,7 @@ def missing(tree: Tree) -> str:
         if name in tree.files:
             return f"{name}/ lies at the top; the folder above is the dataset, and this one a split such as train"
     if shaped := _shaped(tree):
-        return f"{shaped[0]!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
+        return illegal(shaped)
     wanted = f"no train/ or test/ that holds {CONTROL_FOLDER}/ and {TARGET_FOLDER}/"
     for folder in sorted(tree.files):
         above, _, last = folder.rpartition("/")
@@ -342,11 +338,10 @@ class _NearMisses:
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     """Every sample under its id, its controls under the numbers that they had."""
-    return {split: _place(split, [one for one in samples if _fits(one)]) for split, samples in splits.items()}
-
-
-def _fits(sample: Sample) -> bool:
-    return bool(sample.controls) and all(extension(blob).lower() in IMAGE_EXTENSIONS for _, blob in sample.media())
+    return {
+        split: _place(split, [one for one in samples if one.controls and has_media(one)])
+        for split, samples in splits.items()
+    }
 
 
 def _place(split: str, samples: Sequence[Sample]) -> list[Placed]:

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
-from qflux_hub.naming import IMAGE_EXTENSIONS, is_split_name, split_rank
+from qflux_hub.layouts.splitting import illegal, legal
+from qflux_hub.naming import is_split_name
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension
+from qflux_hub.writing import Output, Placed, bases, extension, is_held
 
 NAME = "lists"
 SHAPE = "train/prompts.txt  with a caption per line   train/images.txt  with a path per line"
@@ -46,27 +47,23 @@ def of_folder(names: Sequence[str]) -> tuple[list[str], list[str]] | None:
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """Folders at the top that hold both lists; else train, when they lie at the top itself."""
-    names = []
-    for split, folder in _folders(tree).items():
-        if not is_split_name(split):
-            message = f"{split}/ holds lists, but {split!r} is not a legal split name; it is left aside."
-            found(codes.BAD_SPLIT_NAME(split, message, fix="rename it, with letters, digits and underscores"))
-            continue
-        names.append(split)
+    folders = _folders(tree)
+    for split, folder in folders.items():
         for same in of_folder(tree.files.get(folder, ())) or ():
-            if len(same) > 1:
+            if is_split_name(split) and len(same) > 1:
                 message = f"There are {len(same)} lists of one kind: {same[0]} is used, {', '.join(same[1:])} is not."
                 found(
                     codes.AMBIGUOUS_FILE(posixpath.join(folder, same[1]), message, fix="remove the one that is wrong")
                 )
-    return tuple(sorted(names, key=split_rank))
+    return legal({split: [split] for split in folders}, found)
 
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    if folders := _folders(tree):
-        return f"{next(iter(folders))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
-    return "no prompts.txt (or captions.txt) beside an images.txt, at the top or in the folder of a split"
+    return (
+        illegal(_folders(tree))
+        or "no prompts.txt (or captions.txt) beside an images.txt, at the top or in the folder of a split"
+    )
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
@@ -144,7 +141,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
 
 
 def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
-    fitting = [one for one in samples if one.target and extension(one.target).lower() in IMAGE_EXTENSIONS]
+    fitting = [one for one in samples if one.target and is_held(one.target)]
     for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
         paths = (f"{split}/images/{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
         prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))

@@ -23,12 +23,13 @@ from qflux_hub.errors import DataError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.room import Room, recorded
 from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
-from qflux_hub.naming import IMAGE_EXTENSIONS, is_split_name, split_extension, split_rank
+from qflux_hub.layouts.splitting import illegal, legal
+from qflux_hub.naming import is_split_name, split_extension
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension
+from qflux_hub.writing import Output, Placed, bases, has_media
 
 NAME = "metadata"
 SHAPE = "train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name"
@@ -49,20 +50,15 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """Folders at the top with a metadata file; else train, when one lies at the top itself."""
     files = _files(tree)
     for split, paths in files.items():
-        if not is_split_name(split):
-            message = f"{paths[0]} looks like a split, but {split!r} is not a legal split name; it is left aside."
-            found(codes.BAD_SPLIT_NAME(paths[0], message, fix="rename it, with letters, digits and underscores"))
-        elif len(paths) > 1:
+        if is_split_name(split) and len(paths) > 1:
             message = f"There are {len(paths)} tables of {split!r}: {paths[0]} is used, {', '.join(paths[1:])} is not."
             found(codes.AMBIGUOUS_FILE(paths[1], message, fix="remove the one that is wrong"))
-    return tuple(sorted(filter(is_split_name, files), key=split_rank))
+    return legal(files, found)
 
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    if files := _files(tree):
-        return f"{next(iter(files))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
-    return "no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split"
+    return illegal(_files(tree)) or "no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split"
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:
@@ -70,7 +66,7 @@ def doubt(tree: Tree, splits: Sequence[str]) -> str:
     for split in splits:
         with suppress(OSError, DataError):
             for _, record in _records(tree, _files(tree)[split][0], lambda _: None):
-                if any(_names_files(name) for name in record):
+                if any(roles.names_files(name) for name in record):
                     return ""
                 break
     return "no column that names images"
@@ -89,10 +85,6 @@ def _files(tree: Tree) -> dict[str, list[str]]:
     return found
 
 
-def _names_files(column: str) -> bool:
-    return column.strip().casefold().endswith(("file_name", "file_names"))
-
-
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
     """The samples of ``split`` in the order of its rows. The table's text is held as a whole."""
     path = _files(tree)[split][0]
@@ -102,7 +94,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         found(unreadable(error))
         return
     names = list(dict.fromkeys(name for _, record in records for name in record))
-    naming = [name for name in names if _names_files(name) or name in columns.values()]
+    naming = [name for name in names if roles.names_files(name) or name in columns.values()]
     chosen = roles.assign(names, naming, columns, path, found) if records else None
     if chosen is None:
         if not records:
@@ -153,22 +145,16 @@ def _row(line: int, record: Mapping[str, Any], chosen: roles.Columns, carried: I
         return [normal_path(posixpath.join(folder, one.strip())) for one in listed if isinstance(one, str) and one]
 
     controls = [path for column in chosen.controls for path in named(column)]
-    extra = {name: text for name in carried if (text := _text(record.get(name))) is not None}
+    extra = {name: text for name in carried if (text := roles.text(record.get(name))) is not None}
     return Row(
         line=line,
-        id=_text(record.get(chosen.id)) or "" if chosen.id else "",
-        prompt=_text(record.get(chosen.prompt)) or "",
+        id=roles.text(record.get(chosen.id)) or "" if chosen.id else "",
+        prompt=roles.text(record.get(chosen.prompt)) or "",
         target=next(iter(named(chosen.target)), ""),
         mask=next(iter(named(chosen.mask)), ""),
         controls=tuple(enumerate(controls)),
         extra=extra or NO_EXTRA,
     )
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _records(tree: Tree, path: str, found: Found) -> Iterator[Record]:
@@ -248,7 +234,7 @@ def _parquet(data: bytes, path: str, found: Found) -> Iterator[Record]:
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     """Every file where it lay, if that is in its split's folder; else ``<split>/control/<id>.png`` and so on."""
     room, placed = Room(), {}
-    fitting = {split: [sample for sample in samples if _fits(sample)] for split, samples in splits.items()}
+    fitting = {split: [sample for sample in samples if has_media(sample)] for split, samples in splits.items()}
     kept = {split: [recorded(one, room, f"{split}/") for one in samples] for split, samples in fitting.items()}
     for split, samples in fitting.items():
         named = bases(samples, longest="_control_999999999.jpeg")
@@ -259,18 +245,13 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     return placed
 
 
-def _fits(sample: Sample) -> bool:
-    blobs = [blob for _, blob in sample.media()]
-    return bool(blobs) and all(extension(blob).lower() in IMAGE_EXTENSIONS for blob in blobs)
-
-
 def _placed(sample: Sample, paths: tuple[str, ...]) -> Placed:
     extra = {name: text for name, text in sample.extra.items() if text is not None and _may_stand(name)}
     return Placed(sample, sample.id, sample.prompt, extra, paths)
 
 
 def _may_stand(column: str) -> bool:
-    return bool(column.strip()) and roles.meaning(column) is None and not _names_files(column)
+    return roles.is_free(column) and not roles.names_files(column)
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:

@@ -13,20 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory, lists
+from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
     PROMPT_EXTENSION,
     is_image_name,
-    is_split_name,
     prefer,
     split_extension,
-    split_rank,
 )
 from qflux_hub.report import Found
 from qflux_hub.sample import TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension
+from qflux_hub.writing import Output, Placed, bases, extension, is_held
 
 NAME = "pairs"
 SHAPE = "train/cat.txt   train/cat.jpg"
@@ -46,21 +45,12 @@ _OTHERS = (directory.CONTROL_FOLDER, directory.TARGET_FOLDER)
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """Folders at the top that hold pairs; else train, when pairs lie at the top itself."""
-    names = []
-    for split in _folders(tree):
-        if is_split_name(split):
-            names.append(split)
-        else:
-            message = f"{split}/ holds pairs, but {split!r} is not a legal split name; it is left aside."
-            found(codes.BAD_SPLIT_NAME(split, message, fix="rename it, with letters, digits and underscores"))
-    return tuple(sorted(names, key=split_rank))
+    return legal({split: [split] for split in _folders(tree)}, found)
 
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    if folders := _folders(tree):
-        return f"{next(iter(folders))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
-    return "no .txt beside an image of the same name, at the top or in the folder of a split"
+    return illegal(_folders(tree)) or "no .txt beside an image of the same name, at the top or in the folder of a split"
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
@@ -128,7 +118,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
 
 
 def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
-    fitting = [one for one in samples if one.target and extension(one.target).lower() in IMAGE_EXTENSIONS]
+    fitting = [one for one in samples if one.target and is_held(one.target)]
     for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
         paths = (f"{split}/{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
         yield Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fnmatch
 import io
-import json
 import re
 import threading
 from collections import OrderedDict
@@ -26,8 +25,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from qflux_hub import codes, pages, shards
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.layouts import roles
+from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.layouts.tars import Member
-from qflux_hub.naming import control_stem, is_image_name, is_split_name, mask_stem, portable, split_rank, stem
+from qflux_hub.naming import control_stem, is_image_name, mask_stem, portable, stem
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, sniff
@@ -54,19 +54,12 @@ _HELD = 4
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """The splits whose first file has a prompt and images, train first."""
-    files = _files(tree)
-    for split, paths in files.items():
-        if not is_split_name(split):
-            message = f"{paths[0]} looks like a split, but {split!r} is not a legal split name; it is left aside."
-            found(codes.BAD_SPLIT_NAME(paths[0], message, fix="rename it, with letters, digits and underscores"))
-    return tuple(sorted((split for split in files if is_split_name(split)), key=split_rank))
+    return legal(_files(tree), found)
 
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    if files := _files(tree):
-        return f"{next(iter(files))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
-    return "no Parquet file at the top, in data/ or in the folder of a split"
+    return illegal(_files(tree)) or "no Parquet file at the top, in data/ or in the folder of a split"
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:
@@ -256,17 +249,18 @@ class _Reader:
             yield Sample(
                 id=name,
                 split=self.split,
-                prompt=_text(text[chosen.prompt]) or "",
+                prompt=roles.text(text[chosen.prompt]) or "",
                 controls=tuple(self._blob(cell, "control", control_stem(base, n)) for n, cell in enumerate(controls)),
                 mask=self._blob(mask, "control", mask_stem(base)) if mask else None,
                 target=self._blob(target, "target", base) if target else None,
-                extra={column: _text(text[column]) for column in self.carried if text[column] is not None} or NO_EXTRA,
+                extra={column: roles.text(text[column]) for column in self.carried if text[column] is not None}
+                or NO_EXTRA,
                 place=f"{self.path}:{line}",
             )
 
     def _id(self, text: Mapping[str, Any], image: _Image | None, place: str, found: Found) -> str | None:
         """The id of a row: its column's, else the stem of its first image, else its number."""
-        given = _text(text[self.chosen.id]) if self.chosen.id else None
+        given = roles.text(text[self.chosen.id]) if self.chosen.id else None
         name = given or (stem(_base_name(image.path)) if image and image.path else f"{self.number:08}")
         if name in self.used and given:
             message = f"{place}: the id {name!r} stands in an earlier row already."
@@ -292,12 +286,6 @@ class _Reader:
 
 def _base_name(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)
 
 
 def _sizes(column: pa.ChunkedArray) -> list[list[tuple[int, int, str | None]]]:
@@ -493,14 +481,9 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
 
 
 def _placed(sample: Sample) -> Placed:
-    extra = {name: text for name, text in sample.extra.items() if text is not None and _may_stand(name)}
+    extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
     paths = [f"{role}/{_base_name(blob.name)}" for role, blob in sample.media()]
     return Placed(sample, sample.id, sample.prompt, extra, tuple(paths))
-
-
-def _may_stand(column: str) -> bool:
-    """Whether a further column does not change what the others mean."""
-    return bool(column) and roles.meaning(column) is None
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:

@@ -6,9 +6,11 @@ one role the first in the list below counts, and the others are carried along or
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
@@ -72,6 +74,24 @@ def meaning(name: str) -> tuple[str, int] | None:
     if numbered := _NUMBERED.fullmatch(plain):
         return f"control_{int(numbered[1])}", 0
     return _FIRST.get(plain)
+
+
+def names_files(column: str) -> bool:
+    """Holds the names of files, as `datasets`' imagefolder reads it."""
+    return column.strip().casefold().endswith(("file_name", "file_names"))
+
+
+def is_free(column: str) -> bool:
+    """Can be the name of a further column: it has no meaning, and changes that of no other."""
+    return bool(column.strip()) and meaning(column) is None
+
+
+def text(value: Any) -> str | None:
+    """A value of a further column as text: JSON, where it is of one of its types."""
+    if value is None or isinstance(value, str):
+        return value
+    is_json = isinstance(value, (bool, int, float, list, dict))
+    return json.dumps(value, ensure_ascii=False, default=str) if is_json else str(value)
 
 
 def called(columns: Mapping[str, str]) -> dict[str, str]:

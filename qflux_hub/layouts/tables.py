@@ -34,7 +34,6 @@ from qflux_hub.layouts.columns import (
 from qflux_hub.layouts.room import Room, recorded
 from qflux_hub.layouts.rows import UNSHIFT, Files, Row, ids_of, normal_path, without_extension
 from qflux_hub.naming import (
-    IMAGE_EXTENSIONS,
     base_of,
     is_image_name,
     is_split_name,
@@ -47,7 +46,7 @@ from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import clean_prompt, decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension
+from qflux_hub.writing import Output, Placed, bases, has_media
 
 NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
@@ -303,7 +302,10 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
 
     A file that several samples share is written once.
     """
-    fitting = {split: [sample for sample in samples if _fits(sample)] for split, samples in splits.items()}
+    fitting = {
+        split: [sample for sample in samples if sample.controls and has_media(sample)]
+        for split, samples in splits.items()
+    }
     room = Room()
     paths = {split: [recorded(sample, room) for sample in samples] for split, samples in fitting.items()}
     for split, samples in fitting.items():
@@ -320,10 +322,6 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
             if own is None or (sample.mask is None and _would_find_mask(sample, own, room, listed)):
                 named[number] = room.fresh(split, sample, canonical[number])
     return {split: list(_placed(samples, paths[split])) for split, samples in fitting.items()}
-
-
-def _fits(sample: Sample) -> bool:
-    return bool(sample.controls) and all(extension(blob).lower() in IMAGE_EXTENSIONS for _, blob in sample.media())
 
 
 def _would_find_mask(sample: Sample, paths: Sequence[str], room: Room, listed: Collection[str]) -> bool:

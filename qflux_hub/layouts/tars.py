@@ -24,19 +24,18 @@ from typing import Any, BinaryIO
 from qflux_hub import codes, shards
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import roles
+from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
     control_stem,
-    is_split_name,
     on_disk,
     portable,
     split_extension,
-    split_rank,
 )
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, Blob, Sample
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, Sink, extension, verified
+from qflux_hub.writing import Output, Placed, Sink, extension, has_media, verified
 
 NAME = "webdataset"
 SHAPE = "train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg"
@@ -50,19 +49,12 @@ _TEXTS = ("prompt", "caption", "text")
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     """The splits that tars are named after, or lie in folders of; train first."""
-    files = _files(tree)
-    for split, paths in files.items():
-        if not is_split_name(split):
-            message = f"{paths[0]} looks like a split, but {split!r} is not a legal split name; it is left aside."
-            found(codes.BAD_SPLIT_NAME(paths[0], message, fix="rename it, with letters, digits and underscores"))
-    return tuple(sorted(filter(is_split_name, files), key=split_rank))
+    return legal(_files(tree), found)
 
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    if files := _files(tree):
-        return f"{next(iter(files))!r} is no legal name of a split: letters, digits and underscores, but not 'all'"
-    return "no tar at the top, in data/ or in the folder of a split"
+    return illegal(_files(tree)) or "no tar at the top, in data/ or in the folder of a split"
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
@@ -291,7 +283,9 @@ class _Reader:
         own = isinstance(told.get("extra"), dict) and "file_names" in told
         prompt = next((name for name in (*_PROMPTS, *_TEXTS) if name in group.fields or name in told), "")
         said = dict(told["extra"]) if own else {name: one for name, one in told.items() if name not in ("id", prompt)}
-        extra: dict[str, str | None] = {str(name): _text(value) for name, value in said.items() if value is not None}
+        extra: dict[str, str | None] = {
+            str(name): roles.text(value) for name, value in said.items() if value is not None
+        }
         for name, member in group.fields.items():
             if name.endswith(".txt") and name != prompt:
                 extra[name.removesuffix(".txt")] = member.bytes().decode(errors="replace")
@@ -319,10 +313,6 @@ def _free(name: str, split: str, used: set[str]) -> str:
     return own
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def _rank(role: str) -> int:
     return int(role.partition("_")[2] or 0)
 
@@ -335,13 +325,8 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     placed = {}
     for split, samples in splits.items():
         used: set[str] = set()
-        placed[split] = [_placed(one, split, used) for one in samples if _fits(one)]
+        placed[split] = [_placed(one, split, used) for one in samples if has_media(one)]
     return placed
-
-
-def _fits(sample: Sample) -> bool:
-    blobs = [blob for _, blob in sample.media()]
-    return bool(blobs) and all(extension(blob).lower() in IMAGE_EXTENSIONS for blob in blobs)
 
 
 def _placed(sample: Sample, split: str, used: set[str]) -> Placed:
