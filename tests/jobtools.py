@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -157,6 +158,20 @@ def wait_until_open(process: subprocess.Popen[str], path: Path) -> None:
     raise AssertionError(f"it ended before it opened {path}")
 
 
+def interrupt(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Press Ctrl-C, and again when nothing comes of it, as a person does. Returns what was printed.
+
+    A signal that arrives just before the interpreter begins to wait for a lock is dealt with only after the wait.
+    """
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=15)
+    process.kill()
+    out, err = process.communicate()
+    raise AssertionError(f"Ctrl-C did not end it; it printed {out!r} and {err!r}")
+
+
 def qflux(*arguments: str, env: Mapping[str, str], **options: Any) -> subprocess.CompletedProcess[str]:
     """``qflux …``, run to its end."""
     command = [sys.executable, "-m", "qflux_hub", *arguments]
@@ -200,26 +215,31 @@ class Served(Protocol):
 
 
 Before = Callable[[str, str], Answer | None]
+Sent = Callable[[str, str, bytes], bytes]
 After = Callable[[str, str, Answer], Answer | None]
 
 
 @dataclass(slots=True)
 class Network:
     """A way to a hub. ``before(method, path)`` runs before a request is passed on, and may answer in the hub's place;
-    ``after(method, path, answer)`` gives the answer to pass back, or None to cut the connection instead.
+    ``sent(method, path, body)`` gives the body that the hub gets; ``after(method, path, answer)`` the answer to pass
+    back, or None to cut the connection instead.
     """
 
     url: str = ""
     before: Before = lambda _method, _path: None
+    sent: Sent = lambda _method, _path, body: body
     after: After = lambda _method, _path, answer: answer
     seen: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
-def network(hub: Served, *, before: Before | None = None, after: After | None = None) -> Iterator[Network]:
+def network(
+    hub: Served, *, before: Before | None = None, sent: Sent | None = None, after: After | None = None
+) -> Iterator[Network]:
     """A server on loopback that passes requests on to ``hub`` and their answers back."""
     way = Network()
-    way.before, way.after = before or way.before, after or way.after
+    way.before, way.sent, way.after = before or way.before, sent or way.sent, after or way.after
     target = urlsplit(hub.url)
 
     class Handler(BaseHTTPRequestHandler):
@@ -229,7 +249,7 @@ def network(hub: Served, *, before: Before | None = None, after: After | None = 
         def pass_on(self) -> None:
             body = self._body()
             way.seen.append(f"{self.command} {self.path}")
-            answer = way.before(self.command, self.path) or self._answer(body)
+            answer = way.before(self.command, self.path) or self._answer(way.sent(self.command, self.path, body))
             final = way.after(self.command, self.path, answer)
             if final is None:
                 self.close_connection = True

@@ -12,7 +12,6 @@ import json
 import os
 import pty
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from tests.jobtools import (
     api,
     commits,
     environment,
+    interrupt,
     is_commit,
     lay_endless,
     network,
@@ -512,6 +512,11 @@ def test_what_an_upload_says(upload: Run, hub: LocalHub, repo: str, photos: Path
 
     assert words(upload(root)) == FIRST
     assert words(upload(root)) == AGAIN
+    assert words(upload(root, "--tag", "v1", "--dry-run")).endswith(
+        "\nDry run: the Hub has all of it, and would tag it v1.\n"
+    )
+    assert words(upload(root, "--tag", "v1")).endswith("\n\nThe Hub had all of it; now it is tagged v1.\n")
+    assert words(upload(root, "--tag", "v1")) == AGAIN
     head = api(hub).dataset_info(repo).sha
     assert upload(root, "-q") == Said(0, f"{hub.url}/datasets/{repo}/commit/{head}\n", "")
     write(root / "train/training_images/cat_poster.txt", "Another prompt.")
@@ -597,11 +602,7 @@ def test_interrupted_as_json(tmp_path: Path) -> None:
     endless = lay_endless(tmp_path / "ds")
     with start("check", str(tmp_path / "ds"), "--json", env=environment(tmp_path)) as process:
         wait_until_open(process, endless)
-        process.send_signal(signal.SIGINT)
-        try:
-            out, err = process.communicate(timeout=10)
-        finally:
-            process.kill()
+        out, err = interrupt(process)
     error = json.loads(out)["error"]
     assert (process.returncode, error["code"], error["type"], err) == (130, 130, "Interrupted", "")
 
@@ -629,8 +630,7 @@ def test_the_hub_serves_until_ctrl_c(tmp_path: Path) -> None:
         assert [name for name in told if name.startswith(("anna", "bob"))] == ["anna: HF_TOKEN", "bob: HF_TOKEN"]
         assert client.whoami(told["anna: HF_TOKEN"])["name"] == "anna"
         assert client.whoami(told["bob: HF_TOKEN"])["auth"]["accessToken"]["role"] == "read"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = interrupt(process)
         assert (process.returncode, err) == (0, "Serving until Ctrl-C.\n")
 
 
@@ -647,8 +647,7 @@ def test_the_hub_comes_back_where_it_was_with_what_it_had(photos: Path, tmp_path
             env = environment(tmp_path, **told)
             ran = qflux("upload-dataset", str(photos), "me/ds", "--json", env=env)
             seen.append((told, json.loads(ran.stdout)["changed"]))
-            process.send_signal(signal.SIGINT)
-            process.wait(10)
+            interrupt(process)
     (first, changed), (second, again) = seen
     assert first == second
     assert (changed, again) == (True, False)

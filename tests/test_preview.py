@@ -43,7 +43,7 @@ from qflux_hub.preview.thumbnails import MASK_COLOUR, draw
 from qflux_hub.report import Progress, Task
 from qflux_hub.tree import FolderTree
 from tests.builders import lay, lay_split, picture, table, write
-from tests.jobtools import api, environment, put, qflux, start
+from tests.jobtools import api, environment, interrupt, put, qflux, start
 
 NASTY = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too' <!-- \u2028"
 RED, GREEN, BLUE, WHITE = (200, 20, 20), (20, 180, 40), (30, 40, 210), (245, 245, 245)
@@ -648,7 +648,6 @@ def test_the_command_serves_until_it_is_interrupted(photos: Path, tmp_path: Path
     assert process.stdout is not None
     report = json.loads(process.stdout.readline())
     assert get(report["url"])[0] == 200
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = interrupt(process)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(tmp_path.glob("*.html")) == []

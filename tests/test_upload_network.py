@@ -6,7 +6,6 @@ The network is a real server between the real clients and the hub (``jobtools.ne
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.jobtools import (
     environment,
     fetch,
     files,
+    interrupt,
     is_commit,
     lay_endless,
     network,
@@ -324,11 +324,7 @@ def test_ctrl_c_ends_an_upload_soon_with_nothing_published_and_the_next_run_comp
         with start(*upload, env=env | {"HF_ENDPOINT": way.url}) as run:
             assert sending.wait(30)
             time.sleep(0.3)
-            run.send_signal(signal.SIGINT)
-            try:
-                _, said = run.communicate(timeout=10)
-            finally:
-                run.kill()
+            _, said = interrupt(run)
     assert run.returncode == 130
     assert "Interrupted" in said
     assert "Traceback" not in said
@@ -342,9 +338,5 @@ def test_ctrl_c_while_images_are_read_ends_soon(tmp_path: Path) -> None:
     endless = lay_endless(tmp_path / "ds")
     with start("check", str(tmp_path / "ds"), env=environment(tmp_path)) as run:
         wait_until_open(run, endless)
-        run.send_signal(signal.SIGINT)
-        try:
-            _, said = run.communicate(timeout=10)
-        finally:
-            run.kill()
+        _, said = interrupt(run)
     assert (run.returncode, "Interrupted" in said, "Traceback" in said) == (130, True, False)
