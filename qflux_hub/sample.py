@@ -79,6 +79,11 @@ class Sample:
         """Where the sample was read from: ``train.csv:17``, ``train/training_images/cat.txt``."""
         return f"{self.place}{self.id}.txt" if self.place.endswith("/") else self.place
 
+    @property
+    def first(self) -> Blob:
+        """What the sample is looked at by: its target, else its main control. Every sample has an image."""
+        return next(blob for _, blob in self.media())
+
     def media(self) -> Iterator[tuple[str, Blob]]:
         """(role, blob) of every image, in the order of the columns on the Hub: target, controls, mask."""
         if self.target is not None:

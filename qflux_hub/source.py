@@ -92,7 +92,7 @@ class Scan:
         """What a person wants to know of a split first."""
         samples = self.splits[split]
         media = [blob for sample in samples for _, blob in sample.media()]
-        looks = [self.facts.get((sample.target or sample.controls[0]).name) for sample in samples]
+        looks = [self.facts.get(sample.first.name) for sample in samples]
         sizes = Counter((facts.width, facts.height) for facts in looks if facts and facts.width)
         return SplitSummary(
             samples=len(samples),
@@ -272,7 +272,7 @@ def _look_at_some(scan: Scan, memory: Memory) -> None:
     """The headers of a split's targets, or else its main controls, to tell their sizes; of the many, some."""
     for samples in scan.splits.values():
         some = samples[:: -(-len(samples) // LOOKS) or 1]
-        blobs = {blob.name: blob for sample in some for blob in (sample.target or sample.controls[0],)}
+        blobs = {sample.first.name: sample.first for sample in some}
         wishes = dict.fromkeys(blobs, checks.Wish(sums=False, hash=False))
         checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, Progress())
 

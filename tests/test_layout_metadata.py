@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Image, load_dataset
 
-from qflux_hub import convert_dataset
+from qflux_hub import convert_dataset, scan_dataset
 from tests.builders import lay, picture, roles, scan, table, write
 from tests.jobtools import tree
 
@@ -51,6 +51,17 @@ def test_every_kind_of_table_is_read(root, kind):
         "target": "train/t/a.webp",
     }
     assert sample.extra == {"seed": "7"}
+
+
+def test_a_row_that_names_no_image_is_left_out(tmp_path):
+    put(
+        lay(tmp_path, "a.png"), "csv", {"file_name": "a.png", "text": "Hi"}, {"file_name": "", "text": "Ho"}, folder="."
+    )
+    read = scan_dataset(tmp_path)
+    assert ([one.id for one in read.samples()], [finding.code for finding in read.findings]) == (
+        ["a"],
+        ["missing-control"],
+    )
 
 
 def test_a_table_at_the_top_is_the_split_train(tmp_path):

@@ -41,7 +41,7 @@ def check_copies(split: str, samples: Sequence[Sample], hashes: Mapping[str, byt
         other = first.setdefault((target is None, sample.prompt, *pictures), sample)
         if other is not sample:
             message = f"{sample.id!r} is the same as {other.id!r}: controls, target and prompt."
-            where = (sample.target or sample.controls[0]).name
+            where = sample.first.name
             yield codes.DUPLICATE_SAMPLE(where, message, fix="remove one of them", sample=key)
             explained |= {blob.name for _, blob in sample.media()}
     same: dict[bytes, dict[str, tuple[str, str]]] = defaultdict(dict)

@@ -95,18 +95,18 @@ def _check_traits(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: 
 
 def check_media(sample: Sample, facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
     """What is odd about the images of one sample beside each other; those with problems of their own set aside."""
-    key, main = (sample.split, sample.id), sample.controls[0]
+    key, main = (sample.split, sample.id), next(iter(sample.controls), None)
     target, control = _size(sample.target, facts), _size(main, facts)
     if sample.mask:
         yield from _check_mask(sample.mask, facts, key)
         beside, size = (sample.target, target) if sample.target else (main, control)
         own = _size(sample.mask, facts)
-        if own and size and own != size:
+        if beside and own and size and own != size:
             kind = "target" if sample.target else "control"
             message = f"{sample.mask.name} is {_shown(own)}, its {kind} {beside.name} is {_shown(size)}."
             fix = f"resize the mask to {_shown(size)}, without smoothing"
             yield codes.MASK_SIZE_DIFFERS(sample.mask.name, message, fix=fix, sample=key)
-    if sample.target and target and control:
+    if sample.target and main and target and control:
         ratio = target[0] * control[1] / (target[1] * control[0])
         if not 1 / _ASPECT <= ratio <= _ASPECT:
             message = (

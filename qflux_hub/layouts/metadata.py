@@ -107,8 +107,9 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     usable = 0
     for row, name in zip(rows, ids_of(rows, path, split, found), strict=True):
         key = (split, name)
-        if chosen.controls and not row.controls:
-            message = f"{path}, line {row.line}: no control image is named, so the sample is left out."
+        if not row.controls and (chosen.controls or not row.target):
+            what = "control image" if chosen.controls else "image"
+            message = f"{path}, line {row.line}: no {what} is named, so the sample is left out."
             found(codes.MISSING_CONTROL(path, message, line=row.line, sample=key))
             continue
         controls = [files.find(own, row, key) for _, own in row.controls]

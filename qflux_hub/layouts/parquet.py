@@ -237,8 +237,8 @@ class _Reader:
             if name is None:
                 continue
             key = (self.split, name)
-            if self.edits and not controls:
-                message = f"{place}: there is no control image, so the sample is left out."
+            if not controls and (self.edits or not target):
+                message = f"{place}: there is no {'control ' if self.edits else ''}image, so the sample is left out."
                 found(codes.MISSING_CONTROL(self.path, message, line=line, sample=key))
                 continue
             if any(cell.length < 0 for cell in (target, mask, *controls) if cell):

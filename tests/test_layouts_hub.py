@@ -1,0 +1,34 @@
+"""Every layout on its way to the Hub and back: uploaded, downloaded, and lying in a repo as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from qflux_hub import convert_dataset, download_dataset, layouts, upload_dataset
+from tests.builders import lay, lay_split
+from tests.jobtools import forget, tree, writes
+
+
+@pytest.fixture(params=layouts.names())
+def layout(request):
+    return request.param
+
+
+@pytest.fixture
+def source(tmp_path, layout):
+    """Two splits in the layout, with all that it can hold of several controls and a mask."""
+    further = ("train/control_images/a_control_1.png", "train/control_images/a_mask.png")
+    root = lay(lay_split(tmp_path / "photos", bases=["a", "b", "c d"]), *further)
+    convert_dataset(lay_split(root, "test", "x"), tmp_path / layout, as_=layout)
+    return tmp_path / layout
+
+
+def test_what_was_uploaded_from_any_layout_comes_back_and_sends_nothing(hub, hub_log, repo, tmp_path, layout, source):
+    before = upload_dataset(source, repo, hub=hub)
+    assert {split: own.samples for split, own in before.splits.items()} == {"train": 3, "test": 1}
+    assert download_dataset(repo, tmp_path / "back", as_=layout, hub=hub).lost == []
+    assert tree(tmp_path / "back") == tree(source)
+    forget(hub_log)
+    again = upload_dataset(tmp_path / "back", repo, hub=hub)
+    assert (again.changed, again.commit, again.bytes["sent"]) == (False, before.commit, 0)
+    assert writes(hub_log) == []
