@@ -11,8 +11,9 @@ from qflux_hub import compare_loras, inspect_lora
 from qflux_hub.errors import NotFoundError, UsageError
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.lora.describe import Lora
+from qflux_hub.report import Progress
 from tests.jobtools import api, network
-from tests.weights import NAMES, QWEN, lora, numbers, pack, put, scalar, shapes, zeros
+from tests.weights import NAMES, QWEN, lora, numbers, pack, put, raw, scalar, shapes, zeros
 
 
 def look(tmp_path: Path, data: bytes, name: str = "a.safetensors", **options) -> Lora:
@@ -92,6 +93,43 @@ def test_broken_files_are_described_by_what_breaks_them(tmp_path):
     found = look(tmp_path, lora()[:-10])
     assert (found.valid, found.format, codes(found)) == (False, None, ["truncated-weights"])
     assert "header promises" in found.findings[0].message
+
+
+def test_what_a_header_should_not_hold_is_reported_and_the_file_is_read(tmp_path):
+    whole = lora()
+    length = int.from_bytes(whole[:8], "little")
+    header = whole[8 : 8 + length].decode().replace('{"dtype"', '{"note":1,"dtype"', 1)
+    found = look(tmp_path, raw(header, whole[8 + length :]))
+    assert (found.valid, codes(found)) == (True, ["odd-header", "missing-alpha"])
+    assert found.findings[0].message.endswith("a.safetensors: entries have fields of no meaning, such as 'note'.")
+    assert found.findings[0].fix == "save it again with `safetensors.torch.save_file`"
+
+
+def test_tensors_beside_the_pairs_are_counted_and_named(tmp_path):
+    found = look(tmp_path, lora(more={"global_step": scalar(1.0), "logit_scale": scalar(2.0)}))
+    (strangers,) = (finding for finding in found.findings if finding.code == "unknown-tensors")
+    assert found.valid
+    assert strangers.message.endswith(": 2 tensors belong to no module of a LoRA: global_step, logit_scale.")
+
+
+class Meanwhile(Progress):
+    """Does something when a file is being read."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def task(self, label, total, unit="B"):
+        self.action()
+        return super().task(label, total, unit)
+
+
+def test_weights_that_change_while_they_are_read_are_an_error(tmp_path):
+    path = put(tmp_path / "a.safetensors", lora())
+    found = inspect_lora(path, progress=Meanwhile(lambda: put(path, lora(rank=4))))
+    assert found.failed
+    assert not found.valid
+    assert codes(found)[-1] == "changed-weights"
+    assert found.findings[-1].fix == "run again when nothing writes to it"
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------

@@ -556,6 +556,13 @@ def test_a_base_that_is_not_known_is_said_and_not_guessed(hub: LocalHub, repo: s
     assert "base_model" not in front_matter(files(hub, repo)["README.md"])
 
 
+def test_the_licence_of_a_base_that_is_not_known_is_not_guessed(hub: LocalHub, repo: str, weights: Path):
+    report = upload_lora(weights, repo, hub=hub, base_model="someone/own-model")
+    (unknown,) = (finding for finding in report.findings if finding.code == "unknown-license")
+    assert unknown.fix == "add `license` to the card's front matter"
+    assert "license" not in front_matter(files(hub, repo)["README.md"])
+
+
 # --- alpha ------------------------------------------------------------------------------------------------------
 
 

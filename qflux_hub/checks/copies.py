@@ -32,8 +32,7 @@ def check_copies(split: str, samples: Sequence[Sample], hashes: Mapping[str, byt
         for control in sample.controls:
             if sample.target and target and hashes.get(control.name) == target:
                 message = f"{sample.target.name} and {control.name} are the same image: nothing is edited."
-                fix = "put the edited image there, if it is not meant as an example of no change"
-                yield codes.TARGET_IS_CONTROL(sample.target.name, message, fix=fix, sample=key)
+                yield codes.TARGET_IS_CONTROL(sample.target.name, message, sample=key)
                 explained |= {sample.target.name, control.name}
         pictures = tuple(hashes.get(blob.name) for role, blob in sample.media() if role != MASK)
         if None in pictures:
@@ -42,7 +41,7 @@ def check_copies(split: str, samples: Sequence[Sample], hashes: Mapping[str, byt
         if other is not sample:
             message = f"{sample.id!r} is the same as {other.id!r}: controls, target and prompt."
             where = sample.first.name
-            yield codes.DUPLICATE_SAMPLE(where, message, fix="remove one of them", sample=key)
+            yield codes.DUPLICATE_SAMPLE(where, message, sample=key)
             explained |= {blob.name for _, blob in sample.media()}
     same: dict[bytes, dict[str, tuple[str, str]]] = defaultdict(dict)
     for sample in samples:

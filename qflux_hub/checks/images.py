@@ -10,19 +10,19 @@ from qflux_hub.report import Finding
 from qflux_hub.sample import MASK, Blob, Sample
 from qflux_hub.sniff import BOMB_PIXELS, EXTENSIONS, Format, ImageFacts, Problem
 
-_SAID: dict[Problem, tuple[str, str | None]] = {
-    "empty-file": ("has no bytes", "copy or download it again"),
-    "lfs-pointer": ("is a Git LFS pointer, not the image", "run `git lfs pull` where the dataset came from"),
-    "html-file": ("is a web page, not an image", "download it again, logged in"),
-    "not-an-image": ("is not an image", "replace it by an image, or remove it from the dataset"),
-    "unsupported-format": ("is {} file", "save it as PNG, JPEG or WebP"),
-    "truncated-image": ("is cut off", "copy or download it again"),
-    "damaged-image": ("is damaged", "copy or download it again"),
-    "decompression-bomb": ("is too large to be decoded", "make it smaller, or remove it from the dataset"),
-    "unreadable-file": ("cannot be read", "look at its permissions and its disk"),
-    "changed-file": ("changed while it was read", "run again when nothing writes to the dataset"),
+_SAID: dict[Problem, str] = {
+    "empty-file": "has no bytes",
+    "lfs-pointer": "is a Git LFS pointer, not the image",
+    "html-file": "is a web page, not an image",
+    "not-an-image": "is not an image",
+    "unsupported-format": "is {} file",
+    "truncated-image": "is cut off",
+    "damaged-image": "is damaged",
+    "decompression-bomb": "is too large to be decoded",
+    "unreadable-file": "cannot be read",
+    "changed-file": "changed while it was read",
 }
-"""What is said of a problem, and its remedy."""
+"""What is said of a problem."""
 _UNTOLD = ("empty-file", "lfs-pointer", "html-file", "unsupported-format")
 """Problems whose detail says nothing more."""
 _EMPTY, _FULL, _BETWEEN = 26, 229, 100
@@ -34,10 +34,9 @@ _ASPECT = 1.02
 def check_image(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: str = "") -> Iterator[Finding]:
     """What is wrong with one image file. ``role`` matters to masks, of which trainers take other things."""
     if facts.problem:
-        said, fix = _SAID[facts.problem]
         detail = f": {facts.detail}" if facts.detail and facts.problem not in _UNTOLD else ""
-        message = f"{blob.name} {said.format(facts.detail)}{detail}."
-        yield codes.CODES[facts.problem](blob.name, message, fix=fix, sample=sample)
+        message = f"{blob.name} {_SAID[facts.problem].format(facts.detail)}{detail}."
+        yield codes.CODES[facts.problem](blob.name, message, sample=sample)
     elif facts.format:
         yield from _check_extension(blob, facts.format, sample)
         yield from _check_traits(blob, facts, sample, role)
@@ -59,12 +58,12 @@ def _check_traits(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: 
     name, traits = blob.name, facts.traits
     if "16-bit-grey" in traits:
         message = f"{name} is grey with more than 8 bits: decoders turn nearly all of it white."
-        yield codes.SIXTEEN_BIT(name, message, fix="scale it down to 8 bits", sample=sample)
+        yield codes.SIXTEEN_BIT(name, message, sample=sample)
     if "16-bit-colour" in traits:
         message = f"{name} has 16 bits per colour; 8 of them are used."
-        yield codes.SIXTEEN_BIT(name, message, sample=sample, severity="note")
+        yield codes.SIXTEEN_BIT(name, message, fix="", sample=sample, severity="note")
     if "cmyk" in traits:
-        yield codes.CMYK(name, f"{name} has CMYK colours, made for print.", fix="convert it to sRGB", sample=sample)
+        yield codes.CMYK(name, f"{name} has CMYK colours, made for print.", sample=sample)
     if "alpha" in traits and role == MASK:
         message = f"{name} is a mask with an alpha channel, which is dropped: only its grey counts."
         fix = "put the mask into the grey values, without alpha"
@@ -73,20 +72,21 @@ def _check_traits(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: 
         message = f"{name} has an alpha channel, which is dropped: what is transparent shows its hidden colour."
         yield codes.ALPHA(name, message, fix="put it on the background that you mean", sample=sample)
     if "palette" in traits:
-        yield codes.PALETTE(name, f"{name} has a palette of colours.", sample=sample)
+        yield codes.PALETTE(
+            name, f"{name} is stored with a palette of at most 256 colours, which loads well.", sample=sample
+        )
     if "animated" in traits:
         message = f"{name} has several pictures; only the first is used."
-        yield codes.ANIMATED(name, message, fix="save the picture that you mean by itself", sample=sample)
+        yield codes.ANIMATED(name, message, sample=sample)
     if facts.orientation != 1:
         message = f"{name} is turned by its metadata (orientation {facts.orientation}): shown upright, stored turned."
         yield codes.EXIF_ROTATION(name, message, fix="turn its pixels, if a tool of yours ignores it", sample=sample)
     if "broken-exif" in traits:
         message = f"{name} has an EXIF block at which loaders stop."
-        fix = "remove it: `exiftool -all= FILE`, or save the image again"
-        yield codes.BROKEN_EXIF(name, message, fix=fix, sample=sample, severity="error")
+        yield codes.BROKEN_EXIF(name, message, sample=sample, severity="error")
     if "odd-exif" in traits:
         message = f"{name} has an EXIF block that is cut or no EXIF; loaders overlook it."
-        yield codes.BROKEN_EXIF(name, message, fix="remove it: `exiftool -all= FILE`", sample=sample)
+        yield codes.BROKEN_EXIF(name, message, sample=sample)
     if 2 * facts.width * facts.height > BOMB_PIXELS:
         message = f"{name} has {facts.width:,} x {facts.height:,} pixels: decoders warn of it, and it was not decoded."
         fix = "make it smaller; no trainer uses that many"
@@ -113,8 +113,7 @@ def check_media(sample: Sample, facts: Mapping[str, ImageFacts]) -> Iterator[Fin
                 f"{sample.target.name} is {_shown(target)}, its control {main.name} is {_shown(control)}: "
                 "another aspect, so that one is cropped or stretched to fit the other."
             )
-            fix = "crop both to the same part, if they should lie on each other"
-            yield codes.ASPECT_DIFFERS(sample.target.name, message, fix=fix, sample=key)
+            yield codes.ASPECT_DIFFERS(sample.target.name, message, sample=key)
 
 
 def _check_mask(mask: Blob, facts: Mapping[str, ImageFacts], key: tuple[str, str]) -> Iterator[Finding]:
@@ -124,15 +123,13 @@ def _check_mask(mask: Blob, facts: Mapping[str, ImageFacts], key: tuple[str, str
     darkest, brightest, between = tones
     if brightest < _EMPTY:
         low = f": its brightest pixel is {brightest} of 255" if brightest else ""
-        fix = "scale it, so that what is masked is 255" if brightest else "paint what is masked white, or remove it"
+        fix = "scale it, so that what is masked is 255" if brightest else None
         yield codes.MASK_EMPTY(mask.name, f"{mask.name} is black all over{low}.", fix=fix, sample=key)
     elif darkest > _FULL:
-        message = f"{mask.name} is white all over."
-        yield codes.MASK_FULL(mask.name, message, fix="remove it, or paint what is not masked black", sample=key)
+        yield codes.MASK_FULL(mask.name, f"{mask.name} is white all over.", sample=key)
     elif between > _BETWEEN:
         message = f"{between / 10:.0f} % of {mask.name} is neither black nor white."
-        fix = "make it black and white, unless it is soft on purpose"
-        yield codes.MASK_NOT_BINARY(mask.name, message, fix=fix, sample=key)
+        yield codes.MASK_NOT_BINARY(mask.name, message, sample=key)
 
 
 def _size(blob: Blob | None, facts: Mapping[str, ImageFacts]) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from qflux_hub import codes
-from qflux_hub.report import Finding, Severity
+from qflux_hub.report import Finding
 from qflux_hub.sample import Sample
 
 _SAME_PROMPT = 5
@@ -20,9 +20,10 @@ def check_sample(sample: Sample, *, allow_empty_prompt: bool) -> Iterator[Findin
     where, key = where if line else sample.origin, (sample.split, sample.id)
     if not sample.prompt:
         message = f"{sample.origin or sample.id}: the prompt is empty."
-        fix = None if allow_empty_prompt else "write the prompt, or allow it with --allow-empty-prompt"
-        severity: Severity = "note" if allow_empty_prompt else "error"
-        yield codes.EMPTY_PROMPT(where, message, line=line, fix=fix, sample=key, severity=severity)
+        if allow_empty_prompt:
+            yield codes.EMPTY_PROMPT(where, message, line=line, fix="", sample=key, severity="note")
+        else:
+            yield codes.EMPTY_PROMPT(where, message, line=line, sample=key)
     if sample.target is None and sample.split == "train":
         yield codes.MISSING_TARGET(where, f"{sample.id!r} has no target image.", line=line, sample=key)
 

@@ -145,7 +145,10 @@ def _(result: Code, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - the 
     out.print(Text.assemble((result.name, "bold"), "  ", (result.severity, _STYLES[result.severity])))
     out.print(Text(result.title))
     out.print()
-    out.print(Padding(Text(result.page), (0, 0, 0, 2)) if out.is_terminal else Text(result.page))
+    said = Text(result.page)
+    if result.fix:
+        said.append(f"\n→ {result.fix}", "green")
+    out.print(Padding(said, (0, 0, 0, 2)) if out.is_terminal else said)
     if result.name in REPAIRED:
         out.print()
         out.print(Text(f"`qflux fix SOURCE --only {result.name}` shows the repair, with --apply it is made."))
