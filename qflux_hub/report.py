@@ -100,7 +100,8 @@ class Changes:
 class UploadReport:
     """What an upload did, or with ``dry_run`` would do.
 
-    ``bytes``: "source", of its images; "read" from files; "packed" into shards; "sent" as new to the Hub.
+    ``bytes``: "source", of its images; "read" from files; "packed" into shards; "sent" as new to the Hub. ``tag``: the
+    one that ``commit`` did not have before.
     """
 
     repo_id: str
@@ -117,6 +118,7 @@ class UploadReport:
     counts: Mapping[str, int]
     commit_url: str | None = None
     pull_request: str | None = None
+    tag: str | None = None
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, as_completed
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Unpack
 
@@ -70,7 +70,7 @@ def upload_dataset(
     existing repo that differs is refused unless ``keep_visibility``. The other options and their defaults are those of
     ``options.UploadOptions``.
 
-    Returns the report; ``changed`` is False when there was nothing to do, and then nothing was written. Raises
+    Returns the report; ``changed`` is False when the Hub had all of it, and then nothing but a tag was written. Raises
     DataError with all findings, AuthError, NotFoundError, VisibilityError, ConflictError, HubError,
     VerificationError; when it raises, the repo shows what it showed before, unless what fails is looking at the new
     commit or tagging it.
@@ -212,7 +212,8 @@ class _Upload:
         """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError."""
         options, met = self.options, list[Finding]()
         head = remote.read(hub, self.repo_id, options.revision, met.append, card=options.card)
-        scan.findings += [finding for finding in met if finding not in scan.findings]
+        mild = [replace(finding, severity="note") for finding in met]  # an upload mends what is wrong with an index
+        scan.findings += [finding for finding in mild if finding not in scan.findings]
         wish, state = self.options.private, head.state
         if state and wish is not None and wish != state.private and not self.options.keep_visibility:
             now, wanted = ("private", "public") if state.private else ("public", "private")
@@ -525,6 +526,7 @@ class _Upload:
             findings=scan.findings,
             counts=scan.counts(),
             commit_url=commit.url if commit else None,
+            tag=None if self.is_tagged else self.options.tag,
             pull_request=commit.pull_request if commit else None,
         )
 

@@ -437,8 +437,9 @@ def test_a_commit_message_and_a_tag_are_as_asked_for(hub: LocalHub, repo: str, t
 def test_a_tag_names_the_commit_that_is_there_when_nothing_changed(hub: LocalHub, repo: str, small: Path) -> None:
     report = upload_dataset(small, repo, tag="v1", hub=hub)
     (tag,) = api(hub).list_repo_refs(repo, repo_type="dataset").tags
-    assert report.changed is False
+    assert (report.changed, report.tag) == (False, "v1")
     assert tag.target_commit == report.commit
+    assert upload_dataset(small, repo, tag="v1", hub=hub).tag is None
 
 
 def test_a_pull_request_leaves_main_alone(hub: LocalHub, repo: str, small: Path) -> None:

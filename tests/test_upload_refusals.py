@@ -137,6 +137,15 @@ def test_warnings_fail_only_when_strict(hub: LocalHub, repo: str, tmp_path: Path
     assert rows(hub, repo)[0]["target_image"] is None
 
 
+def test_what_the_upload_itself_mends_is_no_warning_that_fails(hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root = lay_split(tmp_path, "test", "ab", ".png")
+    upload_dataset(root, repo, hub=hub)
+    put(hub, repo, ".qflux/index/test.parquet", b"no index")
+    report = upload_dataset(root, repo, hub=hub, strict=True)
+    assert [(finding.code, finding.severity) for finding in report.findings] == [("broken-index", "note")]
+    assert upload_dataset(root, repo, hub=hub, strict=True).changed is False
+
+
 def test_an_empty_prompt_needs_to_be_allowed(hub: LocalHub, repo: str, tmp_path: Path) -> None:
     root = lay_split(tmp_path, "train", "ab")
     write(root / "train/training_images/a.txt", b"")

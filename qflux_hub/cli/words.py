@@ -116,7 +116,7 @@ def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
     if verbose or result.dry_run:
         _tell_operations(result, out)
     if not any(operation.action != "keep" for operation in result.operations):
-        out.print(Text("Nothing to do: the Hub has all of it.", style="green"))
+        out.print(Text(_nothing_sent(result), style="green"))
     elif result.dry_run:
         out.print(Text("Dry run: nothing was sent."))
     else:
@@ -124,6 +124,14 @@ def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
         moved = f"{sent} sent for {images} of images, in {result.seconds:.1f} s."
         out.print(Text.assemble(("Done: ", "green"), moved))
         out.print(Text(result.pull_request or result.commit_url or result.url), soft_wrap=True)
+
+
+def _nothing_sent(result: UploadReport) -> str:
+    if result.tag is None:
+        return "Nothing to do: the Hub has all of it."
+    if result.dry_run:
+        return f"Dry run: the Hub has all of it, and would tag it {visible(result.tag)}."
+    return f"The Hub had all of it; now it is tagged {visible(result.tag)}."
 
 
 def _tell_operations(result: UploadReport, out: Rich) -> None:
