@@ -79,13 +79,16 @@ def _table(outcomes: list[Outcome]) -> str:
     for outcome in outcomes:
         for run in outcome.runs:
             runs[run.fault.kind].append(run)
-    lines = [f"{'fault':14}  runs  reached  ended with 0    5    7  killed  longest s"]
+    lines = [f"{'fault':16}  runs  reached  ended with 0    5    7  3 4 6 8    1  killed  longest s"]
     for kind, some in sorted(runs.items()):
         hit = [run for run in some if run.struck]
-        codes = [sum(run.code == code for run in hit) for code in (0, 5, 7, -9)]
+        well, network, altered, others, unforeseen, killed = (
+            sum(run.code in codes for run in hit) for codes in ((0,), (5,), (7,), (3, 4, 6, 8), (1,), (-9,))
+        )
         longest = max((run.seconds for run in hit), default=0)
         lines.append(
-            f"{kind:14} {len(some):5} {len(hit):8} {codes[0]:13} {codes[1]:4} {codes[2]:4} {codes[3]:7} {longest:10.1f}"
+            f"{kind:16} {len(some):5} {len(hit):8} {well:13} {network:4} {altered:4} {others:8} {unforeseen:4} "
+            f"{killed:7} {longest:10.1f}"
         )
     every = [run for some in runs.values() for run in some]
     sizes = [outcome for outcome in outcomes if outcome.again is not None and outcome.source]

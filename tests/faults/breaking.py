@@ -47,7 +47,8 @@ KINDS = (
     *("drop",) * 2,
     *("lost",) * 3,
     *("busy", "overloaded", "failed", "failed after"),
-    *("truncated", "altered", "altered", "page"),
+    *("truncated", "altered", "altered", "altered", "page"),
+    *("truncated going", "altered going"),
     *("hub killed",) * 2,
     *("hub gone", "hub full", "client full", "silent", "silent inside"),
 )
@@ -55,10 +56,14 @@ MAY_END_WITH = {
     "kill": {-9},
     "kill later": {-9},
     "client full": {1},  # no room for a temporary copy
-    "altered": {7},
+    "altered": {3, 4, 6, 7, 8},  # names and commits of others may come, too
+    "altered going": {3, 4, 6, 7, 8},
+    "truncated going": {7},
     "page": {7},  # in place of content
 }
-"""Exit codes beside 0 and 5 (network or Hub failed)."""
+"""Exit codes beside 0 and 5 (network or Hub failed). "going": what the client sends, else what it gets."""
+_INSIDE = ("lost", "failed after", "truncated", "altered", "truncated going", "altered going", "silent inside")
+"""Kinds that let a request through, and harm its body, or its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,8 @@ def draw(rng: Random, *, xet: bool, new: bool, tagged: bool) -> Fault:
     kind = rng.choice(KINDS)
     routes = _BOTH + (_XET if xet else _LFS) + ("create",) * (2 * new) + ("tag", "refs") * tagged
     route = rng.choice(routes)
-    if kind == "altered":
-        route = "read"  # content; what turns in other bodies breaks their JSON, or is noticed as another hash
+    if kind == "altered" and rng.random() < 0.3:
+        route = "read"  # content, which has no brackets that break
     nth = rng.randrange(20 if route == "any" else 3) if route in _OFTEN else 0
     if kind in ("kill", "hub killed") and route == "any":
         nth = rng.randrange(30)
@@ -125,9 +130,7 @@ class Breaker:
         if fault is None:
             return None
         kind, value = fault.kind, fault.value
-        if kind in ("lost", "failed after", "truncated", "altered", "silent inside") or (
-            kind == "kill" and value < 0.5
-        ):
+        if kind in _INSIDE or (kind == "kill" and value < 0.5):
             with self._lock:
                 self._after.add((threading.get_ident(), path))
             return None
@@ -160,13 +163,19 @@ class Breaker:
                 raise ConnectionError
         return None
 
+    def sent(self, _method: str, path: str, body: bytes) -> bytes:
+        """What becomes of the body of a request."""
+        fault = self._met_before(path, "going")
+        if fault is None or not body:
+            return body
+        at = int(fault.value * len(body))
+        return body[:at] if fault.kind == "truncated going" else _altered(body, at)
+
     def after(self, _method: str, path: str, answer: Answer) -> Answer | None:
         """What happens to the answer."""
-        key, fault = (threading.get_ident(), path), self.fault
-        with self._lock:
-            if key not in self._after or fault is None:
-                return answer
-            self._after.discard(key)
+        fault = self._met_before(path, "")
+        if fault is None:
+            return answer
         at = int(fault.value * len(answer.body))
         match fault.kind:
             case "lost":
@@ -182,8 +191,17 @@ class Breaker:
                 over = self.over
                 answer.cut, answer.then = at, lambda: over.wait(300)
             case "altered" if answer.body:
-                answer.body = answer.body[:at] + bytes([answer.body[at] ^ 1]) + answer.body[at + 1 :]
+                answer.body = _altered(answer.body, at)
         return answer
+
+    def _met_before(self, path: str, ending: str) -> Fault | None:
+        """The fault, if it struck this request on its way and its kind has this ending."""
+        key, fault = (threading.get_ident(), path), self.fault
+        with self._lock:
+            if key not in self._after or fault is None or not fault.kind.endswith(ending):
+                return None
+            self._after.discard(key)
+        return fault
 
     def _strikes(self, method: str, path: str) -> Fault | None:
         fault = self.fault
@@ -199,6 +217,10 @@ class Breaker:
                 return None
             self.struck += 1
         return fault
+
+
+def _altered(body: bytes, at: int) -> bytes:
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
 
 
 def after_a_while(seconds: float, action: Callable[[], None]) -> threading.Timer:

@@ -95,7 +95,7 @@ def play(number: int, seed: int, scratch: Path) -> Outcome:
     hub = KillableHub(folder / "served")
     breaker = Breaker(hub)
     try:
-        with network(hub, before=breaker.before, after=breaker.after) as way:
+        with network(hub, before=breaker.before, sent=breaker.sent, after=breaker.after) as way:
             source = Source.make(folder / "ds", rng)
             game = Round(number, folder, rng, outcome, hub, breaker, source, way.url)
             game.options = ["--shard-size", str(source.shard_size), "--workers", str(rng.choice((1, 1, 2, 3)))]
