@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,8 +28,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from urllib.parse import quote
 
-from qflux_hub import codes, lanes
+from qflux_hub import __version__, codes, lanes
 from qflux_hub.errors import (
     AuthError,
     ConflictError,
@@ -189,14 +191,14 @@ def _resolve(url: str | None, explicit: str | None) -> tuple[str, Token | None, 
 
 def find_token() -> tuple[Token | None, tuple[Finding, ...]]:
     """The token of this environment, and a warning when its variables disagree."""
-    from huggingface_hub import get_token
-
     given = {name: value for name in TOKEN_VARIABLES if (value := os.environ.get(name, "").strip())}
     if given:
         name, value = next(iter(given.items()))
         differing = [other for other in given if given[other] != value]
         message = f"{name} and {' and '.join(differing)} hold different tokens; {name} is used."
         return Token(value, f"from {name}"), (codes.TOKENS_DIFFER("environment", message),) if differing else ()
+    from huggingface_hub import get_token
+
     stored = get_token()
     return (Token(stored, "of the stored login") if stored else None), ()
 
@@ -337,9 +339,7 @@ class Hub:
         repo_type: RepoType = "dataset",
     ) -> bytes:
         """The bytes of a file, or the ``span`` (first byte, first byte after) of it. Retried by the client."""
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
+        url = self._file_url(repo_id, path, revision, repo_type)
         headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
         with self._translated(repo_id, revision):
             response = self._ask("GET", url, headers=headers, follow_redirects=True)
@@ -349,9 +349,9 @@ class Hub:
 
     def head(self, repo_id: str, path: str, revision: str | None = None, repo_type: RepoType = "model") -> RemoteHead:
         """What the Hub says of a file. One request, not repeated: the caller may have a copy to fall back to."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub import get_hf_file_metadata
 
-        url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
+        url = self._file_url(repo_id, path, revision, repo_type)
         with self._translated(repo_id, revision):
             told = get_hf_file_metadata(url, headers=self._headers(), endpoint=self.endpoint)
         xet = told.xet_file_data.file_hash if told.xet_file_data else None
@@ -361,9 +361,7 @@ class Hub:
         self, repo_id: str, path: str, revision: str | None, begin: int, end: int, repo_type: RepoType = "model"
     ) -> Piece:
         """Some bytes of a file. A server that ignores ranges is cut off behind the last of them."""
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(repo_id, path, repo_type=repo_type, revision=revision, endpoint=self.endpoint)
+        url = self._file_url(repo_id, path, revision, repo_type)
         data = b""
         with self._translated(repo_id, revision), lanes.get(url, self._headers(), (begin, end)) as response:
             first, wanted = (begin, end - begin) if response.status_code == 206 else (0, end)
@@ -380,8 +378,6 @@ class Hub:
 
     def fetch(self, repo_id: str, file: RemoteHead, start: int = 0, repo_type: RepoType = "model") -> Iterator[bytes]:
         """The bytes of a file from ``start`` on, as they come. Nothing is verified here."""
-        from huggingface_hub import hf_hub_url
-
         headers = self._headers()
         with self._translated(repo_id, file.commit):
             access = self._read_access(repo_id, file, repo_type)
@@ -389,7 +385,7 @@ class Hub:
             if access and file.xet:
                 yield from lanes.fetch_by_xet(access, file.xet, file.size, start)
             else:
-                url = hf_hub_url(repo_id, file.path, repo_type=repo_type, revision=file.commit, endpoint=self.endpoint)
+                url = self._file_url(repo_id, file.path, file.commit, repo_type)
                 yield from lanes.fetch_by_http(url, headers, file.size, start)
 
     def fetch_fast(self, repo_id: str, file: RemoteHead, target: Path, repo_type: RepoType = "model") -> bool:
@@ -397,15 +393,13 @@ class Hub:
 
         False when that is not the way for this file. Nothing is verified here.
         """
-        from huggingface_hub import hf_hub_url
-
         if not lanes.is_accelerated() or file.size < lanes.PARALLEL_FROM:
             return False
         with self._translated(repo_id, file.commit):
             if self._read_access(repo_id, file, repo_type):
                 return False
             self._took(lanes.lane(None))
-            url = hf_hub_url(repo_id, file.path, repo_type=repo_type, revision=file.commit, endpoint=self.endpoint)
+            url = self._file_url(repo_id, file.path, file.commit, repo_type)
             lanes.fetch_in_parallel(url, self._headers(), target)
         return True
 
@@ -626,10 +620,12 @@ class Hub:
         answer = self._told(response, "commitOid", "commitUrl")
         return Commit(answer["commitOid"], answer["commitUrl"], answer.get("pullRequestUrl"))
 
-    def _route(self, repo_id: str, verb: str, revision: str | None, repo_type: RepoType) -> str:
-        from urllib.parse import quote
+    def _file_url(self, repo_id: str, path: str, revision: str | None, repo_type: RepoType) -> str:
+        """As ``hf_hub_url`` gives it, whose module takes 50 ms to import."""
+        return f"{self.url(repo_id, repo_type)}/resolve/{_quoted(revision)}/{quote(path)}"
 
-        return f"{self._repo_route(repo_id, repo_type)}/{verb}/{quote(revision or 'main', safe='')}"
+    def _route(self, repo_id: str, verb: str, revision: str | None, repo_type: RepoType) -> str:
+        return f"{self._repo_route(repo_id, repo_type)}/{verb}/{_quoted(revision)}"
 
     def _repo_route(self, repo_id: str, repo_type: RepoType) -> str:
         return f"{self.endpoint}/api/{repo_type}s/{repo_id}"
@@ -657,9 +653,12 @@ class Hub:
         return response
 
     def _headers(self) -> dict[str, str]:
-        from huggingface_hub.utils import build_hf_headers
+        """Made here: the client sends a request of its own, for a list, before it makes them."""
+        from huggingface_hub import __version__ as client
 
-        return dict(build_hf_headers(token=self._credential, library_name="qflux-hub"))
+        python = ".".join(map(str, sys.version_info[:3]))
+        agent = {"user-agent": f"qflux-hub/{__version__}; hf_hub/{client}; python/{python}"}
+        return agent | ({"authorization": f"Bearer {self.token.value}"} if self.token else {})
 
     def _told(self, response: Any, *names: str) -> dict[str, Any]:
         """The JSON object of an answer. Raises HubError when it is none, or lacks one of ``names``."""
@@ -795,6 +794,11 @@ def _may_write(fine_grained: Mapping[str, Any], repo_id: str) -> bool:
         and str(scope.get("entity", {}).get("name", "")).casefold() in wanted
         for scope in fine_grained.get("scoped") or ()
     )
+
+
+def _quoted(revision: str | None) -> str:
+    """A revision as one part of a URL's path."""
+    return quote(revision or "main", safe="")
 
 
 def _literal(path: str) -> str:
