@@ -84,6 +84,12 @@ class RemoteFile:
     blob: str
     sha256: str | None
 
+    def holds(self, content: bytes) -> bool:
+        """Whether these are its bytes, by the hash that the Hub names."""
+        if self.sha256:
+            return hashlib.sha256(content).hexdigest() == self.sha256
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == self.blob
+
 
 @dataclass(frozen=True, slots=True)
 class RepoState:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from qflux_hub import convert_dataset, download_dataset, layouts, upload_dataset
+from qflux_hub import convert_dataset, download_dataset, layouts, preview_dataset, upload_dataset
 from tests.builders import lay, lay_split
-from tests.jobtools import forget, tree, writes
+from tests.jobtools import api, forget, tree, writes
 
 
 @pytest.fixture(params=layouts.names())
@@ -32,3 +32,19 @@ def test_what_was_uploaded_from_any_layout_comes_back_and_sends_nothing(hub, hub
     again = upload_dataset(tmp_path / "back", repo, hub=hub)
     assert (again.changed, again.commit, again.bytes["sent"]) == (False, before.commit, 0)
     assert writes(hub_log) == []
+
+
+def test_a_repo_of_any_layout_is_read_as_it_lies_there(hub, repo, tmp_path, layout, source):
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=source)
+    assert download_dataset(repo, tmp_path / "back", as_=layout, hub=hub).lost == []
+    assert tree(tmp_path / "back") == tree(source)
+    some = download_dataset(repo, tmp_path / "some", as_=layout, hub=hub, splits=["train"], only=["a"])
+    assert some.splits == {"train": 1}
+    here = preview_dataset(source, out=tmp_path / "here.html")
+    there = preview_dataset(repo, out=tmp_path / "there.html", hub=hub)
+    assert (there.splits, there.pictures["made"], there.pictures["unreadable"]) == (
+        here.splits,
+        here.pictures["made"],
+        0,
+    )

@@ -43,7 +43,7 @@ from qflux_hub.preview.thumbnails import MASK_COLOUR, draw
 from qflux_hub.report import Progress, Task
 from qflux_hub.tree import FolderTree
 from tests.builders import lay, lay_split, picture, table, write
-from tests.jobtools import api, environment, interrupt, put, qflux, start
+from tests.jobtools import environment, interrupt, put, qflux, start
 
 NASTY = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too' <!-- \u2028"
 RED, GREEN, BLUE, WHITE = (200, 20, 20), (20, 180, 40), (30, 40, 210), (245, 245, 245)
@@ -553,12 +553,16 @@ def test_a_repo_is_shown_like_the_folder_it_came_from(hub: LocalHub, heavy: tupl
     assert hub.token not in there.text
 
 
-def test_data_without_an_index_is_said(hub: LocalHub, repo: str, photos: Path, tmp_path: Path) -> None:
+def test_data_that_cannot_be_read_is_said(hub: LocalHub, repo: str, photos: Path, tmp_path: Path) -> None:
     upload_dataset(photos, repo, hub=hub, splits=["test"])
-    put(hub, repo, "data/train-00000-of-00001.parquet", b"PAR1")
+    put(hub, repo, "some/where/else/train.tar", b"no tar")
     shown = gallery(repo, tmp_path / "page.html", hub=hub)  # type: ignore[arg-type]
     assert shown.data["splits"] == [["test", 3, 3]]
-    assert "unindexed-data" in [finding[0] for finding in shown.data["findings"]]
+    assert [finding[0] for finding in shown.data["findings"]] == ["unindexed-data"]
+    put(hub, repo, "data/train-00000-of-00001.parquet", b"PAR1")
+    shown = gallery(repo, tmp_path / "page.html", hub=hub)  # type: ignore[arg-type]
+    assert shown.data["splits"] == [["train", 0, 0], ["test", 3, 3]]
+    assert "undecodable-table" in [finding[0] for finding in shown.data["findings"]]
 
 
 def test_a_revision_is_shown_as_it_was(hub: LocalHub, repo: str, tmp_path: Path) -> None:
@@ -606,17 +610,10 @@ def test_what_is_neither_here_nor_there_is_said(hub: LocalHub, tmp_path: Path) -
         preview_dataset("./nowhere", out=tmp_path / "page.html", hub=hub)
 
 
-def test_a_repo_that_something_else_wrote_is_said(hub: LocalHub, repo: str, tmp_path: Path) -> None:
-    api(hub).create_repo(repo, repo_type="dataset")
-    put(hub, repo, "train.parquet", b"PAR1")
-    with pytest.raises(LayoutError, match="has no index of its images"):
-        preview_dataset(repo, out=tmp_path / "page.html", hub=hub)
-
-
 def test_options_of_folders_are_refused_for_repos(hub: LocalHub, heavy: tuple[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has no layout, columns or links"):
-        preview_dataset(heavy[0], out=tmp_path / "page.html", hub=hub, layout="csv")
-    with pytest.raises(UsageError, match="has no split 'dev'"):
+    with pytest.raises(UsageError, match="a repo has no links"):
+        preview_dataset(heavy[0], out=tmp_path / "page.html", hub=hub, follow_links=True)
+    with pytest.raises(NotFoundError, match="has no split 'dev'"):
         preview_dataset(heavy[0], out=tmp_path / "page.html", hub=hub, splits=["dev"])
 
 

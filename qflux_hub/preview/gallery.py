@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from qflux_hub import __version__, checks, codes
-from qflux_hub.preview.opened import HUB, Opened
+from qflux_hub.hubscan import HUB
+from qflux_hub.preview.opened import Opened
 from qflux_hub.report import Finding
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 from qflux_hub.sniff import ImageFacts
