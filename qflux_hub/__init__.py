@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from qflux_hub.sample import Blob, Sample
     from qflux_hub.source import check_dataset, scan_dataset
     from qflux_hub.upload import upload_dataset, upload_editing_dataset, upload_editing_dataset_from_csv
+    from qflux_hub.validation import ValidationRow, read_validation
 
 _HOMES = {
     "convert": ("convert_dataset",),
@@ -72,6 +73,7 @@ _HOMES = {
     "sample": ("Blob", "Sample"),
     "source": ("check_dataset", "scan_dataset"),
     "upload": ("upload_dataset", "upload_editing_dataset", "upload_editing_dataset_from_csv"),
+    "validation": ("ValidationRow", "read_validation"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -92,6 +94,7 @@ __all__ = [
     "RefusedError",
     "Sample",
     "UsageError",
+    "ValidationRow",
     "VerificationError",
     "VisibilityError",
     "__version__",
@@ -105,6 +108,7 @@ __all__ = [
     "inspect_lora",
     "load_editing_dataset",
     "preview_dataset",
+    "read_validation",
     "scan_dataset",
     "upload_dataset",
     "upload_editing_dataset",

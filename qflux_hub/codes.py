@@ -383,7 +383,7 @@ PROMPT_LINE_ENDS = _code(
 UNDECODABLE_TABLE = _code(
     "undecodable-table",
     "error",
-    "A CSV is not UTF-8 text, or not CSV.",
+    "A table is not UTF-8 text, or not what its name says.",
     """The message says at which byte or line. Spreadsheets export UTF-8 under the name `CSV UTF-8`. `qflux fix`
     converts other encodings where that is safe to say.""",
     "write or export it again, as UTF-8",
@@ -397,14 +397,15 @@ TABLE_BOM = _code(
 MISSING_COLUMN = _code(
     "missing-column",
     "error",
-    "A CSV lacks a column that every sample needs.",
-    """`prompt` and one of `control`, `path_control`, `control_N`, `path_control_N` must be there.""",
+    "A table lacks a column that every row needs.",
+    """`prompt` and one of `control`, `path_control`, `control_N`, `path_control_N` must be there; in a validation file,
+    `caption`.""",
     "add the column, or say which one it is with --column ROLE=COLUMN",
 )
 DUPLICATE_COLUMN = _code(
     "duplicate-column",
     "error",
-    "Two columns of a CSV mean the same.",
+    "Two columns of a table mean the same.",
     """For example `image` and `target`, or the same name twice. Which one holds is not guessed.""",
     "rename or remove one of them",
 )
@@ -469,8 +470,9 @@ MISSING_FILE = _code(
     "missing-file",
     "error",
     "A table names a file that does not exist.",
-    """Paths are relative to the dataset's folder. A wrong image extension is corrected when exactly one image with that
-    name exists. `--skip-bad` leaves such samples out.""",
+    """Paths are relative to the dataset's folder, or to that of the validation file. A wrong image extension is
+    corrected when exactly one image with that name exists. `--skip-bad` leaves such samples out. A warning where a
+    validation file names a folder that this machine does not have at all, but the one that trains may.""",
     "mend the path, add the file, or remove the row",
 )
 CORRECTED_EXTENSION = _code(
@@ -692,6 +694,63 @@ CHANGED_FILE = _code(
     "A file changed while it was read.",
     """Something writes to the dataset meanwhile. Run again when it is done.""",
     "run again when nothing writes to the dataset",
+)
+
+# --- validation files -------------------------------------------------------------------------------------------
+
+WRONG_VALUE = _code(
+    "wrong-value",
+    "error",
+    "A validation row has a value that cannot be meant.",
+    """Text where a number stands, half a pixel, no frames at all, a number where a path stands. Rates are in frames per
+    second, sizes in pixels, and all of them are above zero; what is empty or null is absent.""",
+    "write a value of the right kind, or leave it out",
+)
+UNEVEN_VALIDATION = _code(
+    "uneven-validation",
+    "error",
+    "The validation rows cannot be dealt out evenly.",
+    """With several shards or ranks, each takes as many rows as the others; where one has none left, the rest wait for
+    it until the collective times out. `--multiple-of` is `dp_shards` times `tp_degree`.""",
+    "add rows or remove some",
+)
+ODD_SIZE = _code(
+    "odd-size",
+    "warning",
+    "A validation row asks for a size that models do not make.",
+    """CogView4, HunyuanVideo and Wan refuse sizes that are no multiple of 16, others round them; LTX-Video wants
+    multiples of 32. Of height and width, one alone is paired with the model's default for the other.""",
+    "write multiples of 16, of height and width both",
+)
+ODD_FRAMES = _code(
+    "odd-frames",
+    "warning",
+    "A validation row asks for a number of frames that models do not make.",
+    """Video models make one frame and then groups of four: 1, 5, 9, … 49, 81, 121 (LTX-Video: groups of eight). Other
+    numbers are rounded, some in silence.""",
+    "write one more than a multiple of 4, such as 49",
+)
+STRETCHED_INPUT = _code(
+    "stretched-input",
+    "warning",
+    "A validation image or video has another aspect than what is made of it.",
+    """By more than two percent, as displayed. Pipelines bring it to the height and width of its row without cropping,
+    so that everything in it gets taller or wider.""",
+    "crop it, or ask for a size of its own aspect",
+)
+UNSEEN_INPUT = _code(
+    "unseen-input",
+    "note",
+    "A file that a validation row names was not looked at.",
+    """It is an address: finetrainers fetches it when it validates, a check does not.""",
+)
+TRAINER_DIFFERS = _code(
+    "trainer-differs",
+    "note",
+    "A validation file is not taken by finetrainers as its guide says.",
+    """What its release of June 2025 makes of it: JSON Lines and extensions in capitals are refused, an empty path stops
+    it, relative paths begin where it is started, and of a CSV, pandas takes texts like NA for nothing. qflux reads
+    such files as they are meant.""",
 )
 
 # --- LoRA weights -----------------------------------------------------------------------------------------------

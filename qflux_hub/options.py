@@ -64,6 +64,10 @@ class FullCheckOptions(CheckOptions):
     """What ``check_dataset`` takes."""
 
     near_duplicates: bool = _option(False, "Find images that nearly look the same, too; decodes every image.")
+    validation: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
+        None, "Check a validation file of finetrainers, beside SOURCE or alone.", metavar="FILE"
+    )
+    multiple_of: int = _option(1, "What its rows must be a multiple of: dp_shards times tp_degree.", metavar="N")
     report: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
         None, "Write all findings to a file as well.", metavar="FILE.csv|.json"
     )
@@ -224,6 +228,8 @@ class FullCheckKeywords(CheckKeywords, total=False):
     """Keywords of ``check_dataset``."""
 
     near_duplicates: bool
+    validation: str | os.PathLike[str] | None
+    multiple_of: int
     report: str | os.PathLike[str] | None
 
 

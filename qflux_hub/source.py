@@ -24,6 +24,7 @@ from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
 from qflux_hub.state import Memory, remember
 from qflux_hub.tree import FolderTree, Tree
+from qflux_hub.validation import Validation, check_validation
 
 Source = str | os.PathLike[str]
 LOOKS = 1000
@@ -58,6 +59,7 @@ class Scan:
     ``left_out``: ids by split that were taken out again. ``facts`` and ``hashes`` (SHA-256): of
     the images that were looked at and read, by name.
     ``checked``: all that a check does was done. ``failed``: it found errors (or, when strict, warnings).
+    ``validation``: the validation file that was checked beside it, or alone, and then there are no splits.
     """
 
     source: str
@@ -69,6 +71,7 @@ class Scan:
     hashes: dict[str, bytes] = field(default_factory=dict)
     checked: bool = False
     failed: bool = False
+    validation: Validation | None = None
     seconds: float = 0.0
 
     def samples(self) -> Iterator[Sample]:
@@ -113,6 +116,7 @@ class Scan:
             "findings": [finding.to_dict() for finding in self.findings],
             "counts": self.counts(),
             "seconds": round(self.seconds, 3),
+            **({"validation": self.validation.to_dict()} if self.validation else {}),
         }
 
 
@@ -145,18 +149,48 @@ def scan_dataset(source: Source, *, progress: Progress | None = None, **options:
     return scan
 
 
-def check_dataset(source: Source, *, progress: Progress | None = None, **options: Unpack[FullCheckKeywords]) -> Scan:
+def check_dataset(
+    source: Source | None = None, *, progress: Progress | None = None, **options: Unpack[FullCheckKeywords]
+) -> Scan:
     """A scan, and everything that can be found wrong with its samples and images. Looks at every image once: reads
     PNG files and files of equal size whole, of others the header and the end; with ``decode`` decodes all.
 
-    Options: ``options.FullCheckOptions``. What was found is in the result; only a source that has no layout raises.
+    ``validation`` is a validation file of finetrainers (see ``read_validation``) to be checked beside ``source`` or
+    instead of it. Options: ``options.FullCheckOptions``. What was found is in the result; only a source that has no
+    layout, or a file that is not there, raises.
     """
     chosen, progress = FullCheckOptions(**options), progress or Progress()
     started = time.perf_counter()
+    _require_subject(source, chosen)
     if chosen.report is not None:
         listing.require_kind(chosen.report)
     if chosen.near_duplicates:
         checks.require_likeness()
+    if source is not None:
+        scan = _check_source(source, chosen, progress)
+    else:
+        scan = Scan(os.fspath(chosen.validation or ""), "validation", {}, [])
+    if chosen.validation is not None:
+        scan.validation = check_validation(chosen.validation, chosen)
+        scan.findings += scan.validation.findings
+    scan.checked, scan.failed = True, _fails(scan, strict=chosen.strict)
+    if chosen.report is not None:
+        listing.write(chosen.report, scan.source, scan.layout, scan.findings)
+    scan.seconds = time.perf_counter() - started
+    return scan
+
+
+def _require_subject(source: Source | None, options: FullCheckOptions) -> None:
+    """Raise UsageError unless there is something to check."""
+    if options.validation is None and source is None:
+        raise UsageError("Missing argument 'SOURCE'.", hint="Give the folder of a dataset, or --validation FILE.")
+    if options.validation is None and options.multiple_of != 1:
+        raise UsageError("--multiple-of counts the rows of a validation file.", hint="Add --validation FILE.")
+    if options.multiple_of < 1:
+        raise UsageError(f"--multiple-of {options.multiple_of} is too few.", hint="It is dp_shards times tp_degree.")
+
+
+def _check_source(source: Source, chosen: FullCheckOptions, progress: Progress) -> Scan:
     tree = _open(source, chosen)
     scan = read_tree(tree, chosen, progress)
     if scan.layout == layouts.tables.NAME:
@@ -167,10 +201,6 @@ def check_dataset(source: Source, *, progress: Progress | None = None, **options
         scan.findings += checks.check_split(split, samples)
     with remember(source) as memory:
         _read_images(scan, memory, progress, decode=chosen.decode, likeness=chosen.near_duplicates)
-    scan.checked, scan.failed = True, _fails(scan, strict=chosen.strict)
-    if chosen.report is not None:
-        listing.write(chosen.report, scan.source, scan.layout, scan.findings)
-    scan.seconds = time.perf_counter() - started
     return scan
 
 

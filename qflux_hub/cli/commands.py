@@ -49,7 +49,9 @@ WeightsArgument = Annotated[
 LoraArgument = Annotated[
     str, typer.Argument(help="A .safetensors file, its folder, or user/name[@revision][/path].", show_default=False)
 ]
-CheckedArgument = Annotated[str | None, typer.Argument(help="Folder of the dataset.", show_default=False)]
+CheckedArgument = Annotated[
+    str | None, typer.Argument(help="Folder of the dataset; none is needed with --validation.", show_default=False)
+]
 DestArgument = Annotated[str, typer.Argument(help="Folder to write to.", show_default=False)]
 RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
 
@@ -95,7 +97,7 @@ def check(
     ] = None,
     **options: Any,
 ) -> object:
-    """Find everything that is wrong with a dataset.
+    """Find everything that is wrong with a dataset, or with a validation file.
 
     Exits 1 when there are errors; with --strict, also when there are warnings.
     """
@@ -103,8 +105,6 @@ def check(
         return codes.explain(explain)
     if list_codes:
         return codes.list_codes()
-    if source is None:
-        raise UsageError("Missing argument 'SOURCE'.", hint="`qflux check --help` lists what it takes.")
     return qflux_hub.check_dataset(source, progress=console.progress, **options)
 
 

@@ -16,6 +16,7 @@ from qflux_hub.codes import Code, CodeTable
 from qflux_hub.fixes import REPAIRED
 from qflux_hub.report import SEVERITIES, tally
 from qflux_hub.source import Scan, SplitSummary
+from qflux_hub.validation import Validation
 
 _ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (16, 10), (16, 9), (2, 1), (21, 9))
 _AT_MOST = 4
@@ -25,6 +26,17 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 @tell.register
 def _(result: Scan, out: Rich, *, verbose: bool) -> None:
+    if result.splits:
+        _tell_splits(result, out, verbose=verbose)
+    if result.validation:
+        _tell_rows(result.validation, out, verbose=verbose)
+    if result.findings:
+        tell_findings(result.findings, out, verbose=verbose, counted=False)
+        out.print()
+    _tell_verdict(result, out)
+
+
+def _tell_splits(result: Scan, out: Rich, *, verbose: bool) -> None:
     counts = result.counts()
     held = f"{plural(counts['samples'], 'sample')}, {plural(counts['files'], 'image')}, {size(counts['bytes'])}"
     out.print(Text.assemble((visible(f"{result.source}: {held}"), "bold"), f" ({result.layout} layout)"))
@@ -44,10 +56,25 @@ def _(result: Scan, out: Rich, *, verbose: bool) -> None:
     out.print()
     _tell_images(summaries, out, verbose=verbose)
     out.print()
-    if result.findings:
-        tell_findings(result.findings, out, verbose=verbose, counted=False)
-        out.print()
-    _tell_verdict(result, out)
+
+
+def _tell_rows(result: Validation, out: Rich, *, verbose: bool) -> None:
+    """How many rows, what they begin with, and what they ask for."""
+    out.print(Text(visible(f"{result.source}: {plural(len(result.rows), 'row')} to validate"), "bold"))
+    out.print()
+    kinds = ("image", "video", "control_image", "control_video")
+    given = [(kind.replace("_", " "), sum(getattr(row, kind) is not None for row in result.rows)) for kind in kinds]
+    sizes = Counter(f"{row.width}×{row.height}" for row in result.rows if row.width and row.height)
+    frames = Counter(str(row.num_frames) for row in result.rows if row.num_frames)
+    told = {
+        "given": [(kind, count) for kind, count in given if count] or [("caption only", len(result.rows))],
+        "sizes": sizes.most_common(),
+        "frames": frames.most_common(),
+    }
+    for what, counts in told.items():
+        if counts:
+            out.print(Text(f"{what:<7}  {_shortened(counts, verbose=verbose)}"))
+    out.print()
 
 
 def _each(controls: Mapping[int, int]) -> str:
@@ -109,7 +136,7 @@ def _tell_verdict(result: Scan, out: Rich) -> None:
     counts, told = tally(result.findings), numbers(result.findings)
     if counts["errors"] or counts["warnings"]:
         out.print(Text(f"{told}.", "bold red" if counts["errors"] else "bold yellow"))
-        if any(finding.code in REPAIRED for finding in result.findings):
+        if result.splits and any(finding.code in REPAIRED for finding in result.findings):
             out.print(Text("`qflux fix SOURCE` shows what it can repair.", "dim"))
         out.print(Text("`qflux check --explain CODE` says more about a kind of finding.", "dim"))
     elif result.checked:
