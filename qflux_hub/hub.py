@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ warnings.filterwarnings("ignore", message=r"The `HF_HUB_ENABLE_HF_TRANSFER`", ca
 RepoType = Literal["dataset", "model"]
 
 _LOGGER = logging.getLogger(__name__)
+_LOGGER.addHandler(logging.NullHandler())  # or Python would print what nobody listens to
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Looked at in this order; the documentation that people follow names the second, the client reads the others."""
@@ -684,7 +686,8 @@ class Hub:
         from huggingface_hub.errors import HTTPError
 
         try:
-            yield
+            with _CLIENT.at_work():
+                yield
         except QfluxError:
             raise
         except HTTPError as error:
@@ -746,6 +749,43 @@ class Hub:
         if isinstance(error, hf_xet.XetAuthenticationError):
             return AuthError(f"{self.endpoint} refuses to store content for {what}: {error}.")
         return HubError(f"Moving content of {what} failed: {error}.", hint="Run the same command again; it resumes.")
+
+
+class _Relay(logging.Filter):
+    """While the client works for us, what it says goes to our logger, and not to stderr, where it prints every retry.
+
+    It is put on the client's own handler: what others do with the client, and other listeners, hear what they heard.
+    """
+
+    _chatter = re.compile(r"thrown while requesting|^Retrying in ")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jobs, self._lock = 0, threading.Lock()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around every call of the client, in whatever thread."""
+        with self._lock:
+            self._jobs += 1
+            for handler in logging.getLogger("huggingface_hub").handlers:
+                handler.addFilter(self)  # once: what is there is not added again
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._jobs -= 1
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the client may print it itself."""
+        if not self._jobs:
+            return True
+        said = record.getMessage()
+        _LOGGER.log(logging.INFO if self._chatter.search(said) else record.levelno, "%s", said)
+        return False
+
+
+_CLIENT = _Relay()
 
 
 class _File(io.RawIOBase, BinaryIO):

@@ -564,6 +564,21 @@ def test_many_findings_of_one_kind_are_counted_unless_verbose(say: Run, tmp_path
     assert say("check", root, "--verbose").out.count("[missing-target]") == 30
 
 
+def test_what_the_client_says_of_its_retries_is_for_verbose(say: Run, hub: LocalHub, repo: str, tmp_path: Path) -> None:
+    root, token = lay_split(tmp_path), hub.token
+
+    def busy(_method: str, _path: str) -> Answer | None:
+        return Answer(503, [], b"overloaded") if len(way.seen) == 1 else None
+
+    for flag in ("--json", "--dry-run", "--verbose"):
+        with network(hub, before=busy) as way:
+            said = say("upload-dataset", root, repo, "--hub", way.url, "--token", token, flag)
+        assert said.code == 0
+        assert len(way.seen) > 1
+        assert ("503 thrown while requesting GET" in said.err) is (flag == "--verbose")
+        assert flag == "--verbose" or said.err == ""
+
+
 def test_a_traceback_is_shown_only_with_verbose(say: Run, tmp_path: Path) -> None:
     assert "Traceback" not in say("scan", tmp_path / "nope").err
     verbose = say("scan", tmp_path / "nope", "--verbose").err

@@ -97,11 +97,10 @@ class Console:
             self.err.print(text, markup=False, highlight=False)
 
     def hear(self) -> None:
-        """With --verbose, print what qflux logs."""
-        if self.verbose:
-            logger = logging.getLogger("qflux_hub")
-            logger.handlers = [_Notes(self)]
-            logger.setLevel(logging.INFO)
+        """Print what qflux logs: warnings, and with --verbose all of it."""
+        logger = logging.getLogger("qflux_hub")
+        logger.handlers = [_Notes(self)]
+        logger.setLevel(logging.INFO if self.verbose else logging.WARNING)
 
     def fail(self, error: QfluxError) -> int:
         """Print an error and what was found until then; returns its exit code."""
@@ -161,7 +160,7 @@ class _Notes(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.note(record.getMessage())
+        self._console.note(self.format(record) if self._console.verbose else record.getMessage())
 
 
 class _BarProgress(Progress):
