@@ -324,16 +324,16 @@ MASK_EMPTY = _code(
     "mask-empty",
     "warning",
     "A mask is black all over.",
-    """Nothing is masked. A mask of zeros and ones looks like that as well: trainers take 255 as one. Needs the mask's
-    pixels: without `--decode`, at most 500 masks of a split are looked at, spread evenly.""",
+    """Nothing is masked. A mask of zeros and ones looks like that as well: trainers take 255 as one. Of more than 500
+    masks in a split, not all are looked at without `--decode`: see masks-sampled.""",
     "paint what is masked white (255), or remove the mask",
 )
 MASK_FULL = _code(
     "mask-full",
     "warning",
     "A mask is white all over.",
-    """Everything is masked, which is the same as no mask. Needs the mask's pixels: without `--decode`, at most
-    500 masks of a split are looked at, spread evenly.""",
+    """Everything is masked, which is the same as no mask. Of more than 500 masks in a split, not all are looked at
+    without `--decode`: see masks-sampled.""",
     "paint what is not masked black, or remove the mask",
 )
 MASK_NOT_BINARY = _code(
@@ -341,9 +341,18 @@ MASK_NOT_BINARY = _code(
     "warning",
     "A mask is not black and white.",
     """More than a tenth of its pixels are neither nearly black nor nearly white: a photo instead of a mask, or a soft
-    mask. Needs the mask's pixels: without `--decode`, at most 500 masks of a split are looked at, spread
-    evenly.""",
+    mask. Of more than 500 masks in a split, not all are looked at without `--decode`: see masks-sampled.""",
     "make it black and white, unless it is soft on purpose",
+)
+MASKS_SAMPLED = _code(
+    "masks-sampled",
+    "note",
+    "Not all masks of a split were decoded.",
+    """Only pixels show whether a mask is empty, full or no mask at all, and decoding many takes longer than the rest
+    of a check. Without `--decode`, a check decodes at most 500 masks of a split, an upload at most 50: the smallest
+    files, as masks of one colour are; the largest, as photos are; and some between, evenly spread. Sizes and damage
+    are checked of all.""",
+    "`qflux check --decode` looks at all of them",
 )
 
 # --- prompts ----------------------------------------------------------------------------------------------------
@@ -1015,6 +1024,9 @@ DAMAGED_CACHE = _code(
     """Its bytes had another hash than it is named by: the disk, or a program that wrote into the cache.""",
     "nothing this time; look at the disk if it happens again",
 )
+
+OF_PIXELS = frozenset({MASK_EMPTY.name, MASK_FULL.name, MASK_NOT_BINARY.name})
+"""What only the pixels of a mask show."""
 
 OF_THE_WALK = frozenset({OUTSIDE_ROOT.name, MISSING_FILE.name})
 """What listing a folder finds of links; of no weight where no sample can lie."""

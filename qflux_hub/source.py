@@ -30,7 +30,7 @@ Source = str | os.PathLike[str]
 LOOKS = 1000
 """Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
 MASKS = 500
-"""Masks of a split whose pixels are looked at without ``decode``, spread evenly: a mask takes 3 ms per megapixel."""
+"""Masks of a split whose pixels are looked at without ``decode``: 10,000 take longer than all the rest of a check."""
 FEW_MASKS = 50
 """The same for jobs that only look at headers: enough to notice a split of inverted masks on the way to the Hub."""
 
@@ -282,7 +282,10 @@ def look_at_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bo
     blobs = scan.blobs()
     wishes = _wishes(scan, blobs, wish)
     checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
-    scan.findings += _without_notes(_judged_images(scan))
+    found = [*_without_notes(_judged_images(scan))]
+    if not decode and any(finding.code in codes.OF_PIXELS for finding in found):  # perhaps there are more of them
+        found += _unseen_masks(scan)
+    scan.findings += found
 
 
 def hash_images(scan: Scan, memory: Memory, progress: Progress, *, decoded: bool = False) -> None:
@@ -318,6 +321,8 @@ def _read_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool
     checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
     scan.findings += _judged_images(scan)
     scan.findings += _judged_copies(scan)
+    if not decode:
+        scan.findings += _unseen_masks(scan)
     if likeness:
         scan.findings += checks.check_likeness(scan.samples(), scan.facts, scan.hashes)
 
@@ -326,11 +331,15 @@ def _wishes(scan: Scan, blobs: Iterable[str], wish: checks.Wish) -> dict[str, ch
     """What is wanted of every image; of masks also their tones, where they are not too many."""
     wishes = dict.fromkeys(blobs, wish)
     for samples in scan.splits.values():
-        masks = [sample.mask.name for sample in samples if sample.mask]
-        step = 1 if wish.decode else -(-len(masks) // (MASKS if wish.sums else FEW_MASKS))
-        for name in masks[:: step or 1]:
-            wishes[name] = replace(wish, tones=True)
+        most = len(samples) if wish.decode else MASKS if wish.sums else FEW_MASKS
+        for mask in checks.choose_masks(samples, most):
+            wishes[mask.name] = replace(wish, tones=True)
     return wishes
+
+
+def _unseen_masks(scan: Scan) -> Iterator[Finding]:
+    for split, samples in scan.splits.items():
+        yield from checks.check_masks_seen(split, samples, scan.facts)
 
 
 def _judged_images(scan: Scan, names: Collection[str] | None = None) -> Iterator[Finding]:

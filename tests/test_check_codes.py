@@ -166,6 +166,20 @@ def test_an_upload_tells_errors_and_warnings_of_images_but_no_notes(hub: LocalHu
     assert [finding.code for finding in report.findings] == ["cmyk"]
 
 
+def test_an_upload_that_finds_a_bad_mask_says_that_it_did_not_look_at_all(
+    hub: LocalHub, repo: str, tmp_path: Path
+) -> None:
+    for number in range(51):
+        lay_split(tmp_path, bases=[str(number)])
+        write(tmp_path / f"train/control_images/{number}_mask.png", picture(f"{number}.png", mode="1"))
+    found = upload_dataset(tmp_path, repo, hub=hub, dry_run=True).findings
+    assert "masks-sampled" not in [finding.code for finding in found]
+    Image.new("1", (4, 3)).save(tmp_path / "train/control_images/7_mask.png")
+    found = upload_dataset(tmp_path, repo, hub=hub, dry_run=True).findings
+    assert [finding.code for finding in found] == ["mask-empty", "masks-sampled"]
+    assert re.match(r"train: of 51 masks, the pixels of [34]\d were looked at", found[1].message)
+
+
 # --- the report -------------------------------------------------------------------------------------------------
 
 

@@ -153,15 +153,35 @@ def test_a_mask_without_a_target_is_measured_against_the_control(tmp_path: Path)
     assert "its control test/control_images/a.png is 4×3" in the(check_dataset(tmp_path), "mask-size-differs").message
 
 
-def test_of_many_masks_some_are_looked_at_and_with_decode_all(tmp_path: Path) -> None:
-    bases = [f"{number:04}" for number in range(1_100)]
-    for base in bases:
-        write(tmp_path / f"test/training_images/{base}.txt", "Hi")
-        write(tmp_path / f"test/control_images/{base}.png", picture("a.png"))
-        write(tmp_path / f"test/control_images/{base}_mask.png", image("L", (4, 3)))
-    for decode, expected in ((False, 367), (True, 1_100)):  # every third, so that there are at most 500
-        found = [finding for finding in check_dataset(tmp_path, decode=decode).findings if finding.code == "mask-empty"]
-        assert len(found) == expected
+def test_of_many_masks_the_suspicious_ones_are_looked_at_and_it_is_said_that_not_all_were(tmp_path: Path) -> None:
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (3, 5, 40, 31))
+    out = io.BytesIO()
+    mask.save(out, "PNG")
+    for number in range(601):
+        write(tmp_path / f"test/training_images/{number}.txt", "Hi")
+        write(tmp_path / f"test/control_images/{number}.png", picture("a.png", (64, 64)))
+        write(tmp_path / f"test/control_images/{number}_mask.png", out.getvalue())
+    odd = {"mask-empty": image("L", (64, 64)), "mask-full": image("1", (64, 64), 1), "mask-not-binary": noise()}
+    for number, data in enumerate(odd.values()):
+        write(tmp_path / f"test/control_images/{97 + number}_mask.png", data)
+    scan = check_dataset(tmp_path)
+    assert {the(scan, code).where.rpartition("/")[2] for code in odd} == {"97_mask.png", "98_mask.png", "99_mask.png"}
+    seen = sum(1 for name, facts in scan.facts.items() if "_mask" in name and facts.tones)
+    assert seen <= 500
+    sampled = the(scan, "masks-sampled")
+    assert sampled.message.startswith(f"test: of 601 masks, the pixels of {seen} were looked at: of the smallest and")
+    assert (sampled.severity, sampled.fix) == ("note", "`qflux check --decode` looks at all of them")
+    whole = check_dataset(tmp_path, decode=True)
+    assert set(odd) <= {finding.code for finding in whole.findings}
+    assert "masks-sampled" not in [finding.code for finding in whole.findings]
+
+
+def noise() -> bytes:
+    """A grey picture of as many bytes as pixels."""
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 60).save(out, "PNG")
+    return out.getvalue()
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------

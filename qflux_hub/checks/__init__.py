@@ -1,7 +1,8 @@
 """Checks of samples and their images: each yields findings and changes nothing.
 
 What concerns names and tables is found while reading, by the layouts; here is what concerns content: of one sample or
-one split (``samples``), of images by their header (``images``), and of images that are the same (``copies``).
+one split (``samples``), of images by their header (``images``), of masks among many (``masks``), and of images that
+are the same (``copies``).
 ``reading`` opens them. Every finding's documentation stands in ``codes``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from qflux_hub.checks.copies import check_copies, check_likeness, check_splits
 from qflux_hub.checks.images import check_image, check_media
+from qflux_hub.checks.masks import check_masks_seen, choose_masks
 from qflux_hub.checks.reading import Wish, look_at, read_images, require_likeness
 from qflux_hub.checks.samples import check_sample, check_split
 
@@ -17,10 +19,12 @@ __all__ = [
     "check_copies",
     "check_image",
     "check_likeness",
+    "check_masks_seen",
     "check_media",
     "check_sample",
     "check_split",
     "check_splits",
+    "choose_masks",
     "look_at",
     "read_images",
     "require_likeness",
