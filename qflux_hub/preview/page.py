@@ -8,11 +8,11 @@ called sides, which are pixels.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import html
 import json
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from qflux_hub import __version__
+from qflux_hub.errors import UsageError
 from qflux_hub.preview.gallery import Gallery, Picture
 from qflux_hub.preview.thumbnails import draw_all
 from qflux_hub.report import Progress
@@ -112,16 +113,36 @@ def asset(name: str) -> str:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is complete, or not at all."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
+    """A file that appears under its name when it is complete, or not at all.
+
+    Until then it lies beside it. What a run that was killed left there is taken over by the next one; two at a time
+    are kept apart by a lock: UsageError.
+    """
+    part = target.with_name(f".{target.name}.qflux-part")
+    with _locked(part) as file:
+        try:
+            file.truncate(0)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+            part.replace(target)
+        except BaseException:
+            part.unlink()
+            raise
+
+
+def _locked(part: Path) -> BinaryIO:
+    while True:
+        file = part.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            name = part.name.removeprefix(".").removesuffix(".qflux-part")
+            raise UsageError(f"Another run is writing {name!r}.", hint="Wait for it, or name another --out.") from None
+        if part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
+            return file
+        file.close()  # another run made it the page in the meantime
 
 
 def _sha256(text: str) -> str:
