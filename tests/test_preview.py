@@ -207,10 +207,15 @@ def test_an_image_that_cannot_be_drawn_is_a_finding_and_its_place_says_why(broke
     assert "sick.webp is damaged: it cannot be decoded (" in damage.message
 
 
-def test_a_page_has_all_findings_of_a_check(broken: Path, tmp_path: Path) -> None:
-    (broken / "train/training_images/sick.webp").write_bytes(picture("sick.webp"))
-    report = preview_dataset(broken, out=tmp_path / "page.html")
-    assert set(report.findings) == set(check_dataset(broken).findings)
+def test_a_gallery_has_all_findings_of_a_check_written_or_served(broken: Path, tmp_path: Path) -> None:
+    training = broken / "train/training_images"
+    (training / "sick.webp").write_bytes(picture("sick.webp"))
+    write(training / "well.png", (broken / "train/control_images/well.png").read_bytes())
+    found = check_dataset(broken).findings
+    assert "target-is-control" in [finding.code for finding in found]
+    assert preview_dataset(broken, out=tmp_path / "page.html").findings == found
+    with preview_dataset(broken, serve=True) as preview:
+        assert preview.findings == found
 
 
 def test_a_finding_about_a_file_stands_beside_the_samples_that_use_it(tmp_path: Path) -> None:
@@ -438,6 +443,17 @@ def test_a_page_whose_process_is_killed_leaves_the_old_one(photos: Path, tmp_pat
     assert out.read_text() == "the old one"
     preview_dataset(photos, out=out)
     assert Page(out).data["total"] == 12
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_two_runs_do_not_write_one_page_at_a_time(photos: Path, tmp_path: Path) -> None:
+    def again() -> None:
+        with pytest.raises(UsageError, match=r"Another run is writing 'page\.html'\."):
+            preview_dataset(photos, out=tmp_path / "page.html")
+
+    preview_dataset(photos, out=tmp_path / "page.html", progress=StopAt(again))
+    assert Page(tmp_path / "page.html").data["total"] == 12
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_page_is_named_after_its_dataset(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,9 +108,10 @@ def preview_dataset(
     an address that cannot be guessed, and pictures are made when they are looked at. Of a repo only the byte ranges of
     the pictures that are shown are read.
 
-    A page of a folder has all findings of ``check_dataset``; a served one has those that need no reading of whole
-    images. A folder never costs a request. Options: ``options.PreviewOptions``. Raises LayoutError when nothing can
-    be read as a dataset; for a repo AuthError, NotFoundError, HubError.
+    Of a folder, all findings of ``check_dataset`` stand beside its samples; what was read for them is remembered, so
+    that only the first time takes as long as a check. A folder never costs a request. Options:
+    ``options.PreviewOptions``. Raises LayoutError when nothing can be read as a dataset; for a repo AuthError,
+    NotFoundError, HubError.
     """
     from qflux_hub.preview import page, serve
     from qflux_hub.preview.gallery import Gallery
@@ -123,7 +124,7 @@ def preview_dataset(
     if chosen.serve and out is not None:
         raise UsageError("`out` and `serve` exclude each other.", hint="Call it twice for both.")
     with ExitStack() as stack:
-        opened = open_source(source, chosen, progress, stack, whole=not chosen.serve)
+        opened = open_source(source, chosen, progress, stack)
         gallery = Gallery.of(opened, most_pictures=None if chosen.serve else page.MOST_PICTURES)
         result = Preview(
             source=opened.scan.source,

@@ -12,7 +12,7 @@ from qflux_hub.hubscan import read_repo
 from qflux_hub.options import CheckOptions, PreviewOptions
 from qflux_hub.report import Progress
 from qflux_hub.sample import Blob
-from qflux_hub.source import Scan, Source, check_dataset, judge_samples, look_at_images, read_source
+from qflux_hub.source import Scan, Source, check_dataset, judge_samples, look_at_images
 from qflux_hub.state import remember
 
 
@@ -24,16 +24,14 @@ class Opened:
     sizes: dict[Blob, tuple[int, int]] = field(default_factory=dict)
 
 
-def open_source(
-    source: Source, options: PreviewOptions, progress: Progress, stack: ExitStack, *, whole: bool
-) -> Opened:
-    """Read ``source`` and judge it; with ``whole``, every image of a folder is read once for its findings.
+def open_source(source: Source, options: PreviewOptions, progress: Progress, stack: ExitStack) -> Opened:
+    """Read ``source`` and judge it: a folder as a check does, a repo without fetching its images.
 
     An existing path is a folder, whatever a Hub has under that name. A connection stays open as long as ``stack``.
     """
     name = os.fspath(source)
     if os.path.lexists(name) or not _may_be_a_repo(name):
-        return _folder(source, options, progress, whole=whole)
+        return _folder(source, options, progress)
     check_repo_id(name)
     return _repo(stack.enter_context(open_hub(options.hub, options.token)), name, options, progress)
 
@@ -42,22 +40,16 @@ def _may_be_a_repo(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
 
 
-def _folder(source: Source, options: PreviewOptions, progress: Progress, *, whole: bool) -> Opened:
-    if whole:
-        scan = check_dataset(
-            source,
-            layout=options.layout,
-            columns=options.columns,
-            splits=options.splits,
-            follow_links=options.follow_links,
-            decode=options.decode,
-            progress=progress,
-        )
-    else:
-        scan = read_source(source, options, progress)
-        judge_samples(scan, CheckOptions())
-        with remember(source) as memory:
-            look_at_images(scan, memory, progress, decode=options.decode)
+def _folder(source: Source, options: PreviewOptions, progress: Progress) -> Opened:
+    scan = check_dataset(
+        source,
+        layout=options.layout,
+        columns=options.columns,
+        splits=options.splits,
+        follow_links=options.follow_links,
+        decode=options.decode,
+        progress=progress,
+    )
     facts = ((blob, scan.facts[blob.name]) for blob in scan.blobs().values())
     return Opened(scan, {blob: (fact.width, fact.height) for blob, fact in facts if fact.width})
 
