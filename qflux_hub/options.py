@@ -67,7 +67,9 @@ class FullCheckOptions(CheckOptions):
     validation: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
         None, "Check a validation file of finetrainers, beside SOURCE or alone.", metavar="FILE"
     )
-    multiple_of: int = _option(1, "What its rows must be a multiple of: dp_shards times tp_degree.", metavar="N")
+    multiple_of: int = _option(
+        1, "The number of its rows must be a multiple of this: dp_shards times tp_degree.", metavar="N"
+    )
     report: str | os.PathLike[str] | None = _option(  # noqa: RUF009 - it makes a field
         None, "Write all findings to a file as well.", metavar="FILE.csv|.json"
     )

@@ -181,13 +181,16 @@ def check_dataset(
 
 
 def _require_subject(source: Source | None, options: FullCheckOptions) -> None:
-    """Raise UsageError unless there is something to check."""
+    """Raise UsageError unless there is something to check, and every option has what it speaks of."""
     if options.validation is None and source is None:
         raise UsageError("Missing argument 'SOURCE'.", hint="Give the folder of a dataset, or --validation FILE.")
     if options.validation is None and options.multiple_of != 1:
         raise UsageError("--multiple-of counts the rows of a validation file.", hint="Add --validation FILE.")
     if options.multiple_of < 1:
         raise UsageError(f"--multiple-of {options.multiple_of} is too few.", hint="It is dp_shards times tp_degree.")
+    if source is None and (options.layout or options.columns or options.splits or options.near_duplicates):
+        flags = "--layout, --column, --split and --near-duplicates"
+        raise UsageError(f"{flags} are about a dataset.", hint="Give its folder, too, or leave them out.")
 
 
 def _check_source(source: Source, chosen: FullCheckOptions, progress: Progress) -> Scan:

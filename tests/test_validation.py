@@ -428,7 +428,7 @@ def test_where_finetrainers_does_not_keep_to_its_guide_is_noted(tmp_path: Path) 
         ', line 3: image_path is "", at which finetrainers stops with an AttributeError (2 times).'
     ]
     assert differing(put(tmp_path / "v.json", {"caption": "a", "image_path": "a.png"})) == [
-        ", line 3: finetrainers looks for a.png where it is started."
+        ", line 3: finetrainers takes a.png from the folder it is started in."
     ]
     assert differing(write(tmp_path / "v.csv", "caption,height,width\nNA,480,480\nb,,\n")) == [
         ": finetrainers makes fractions of height, width: where a row has none, 49 becomes 49.0 in the others.",
@@ -445,7 +445,7 @@ def test_the_command_prints_rows_and_findings_in_every_mode(tmp_path: Path, say:
     file = put(tmp_path / "v.json", *rows)
     said = say("check", "--validation", file, "--multiple-of", 4)
     assert (said.code, said.err) == (1, "")
-    assert f"{file}: 2 rows to validate" in said.out
+    assert f"{file}: 2 rows (validation file)" in said.out
     assert "sizes    832×480 1" in said.out
     assert f"{file}, line 9: caption is empty. [empty-prompt]" in said.out
     assert "[uneven-validation] → add 2" in said.out
@@ -463,7 +463,7 @@ def test_a_dataset_and_its_validation_file_are_checked_together(tmp_path: Path, 
     assert (scan.failed, list(scan.splits), scan.findings[-1].code) == (True, ["train"], "empty-prompt")
     assert scan.validation is not None
     said = say("check", root, "--validation", file, "--report", tmp_path / "found.csv")
-    assert (said.code, "2 samples" in said.out, "1 row to validate" in said.out) == (1, True, True)
+    assert (said.code, "2 samples" in said.out, "v.json: 1 row (validation" in said.out) == (1, True, True)
     assert "empty-prompt" in (tmp_path / "found.csv").read_text()
 
 
@@ -472,5 +472,6 @@ def test_flags_that_have_nothing_to_count_are_wrong_usage(tmp_path: Path, say: R
     with pytest.raises(UsageError, match="--multiple-of counts the rows"):
         check_dataset(tmp_path, multiple_of=4)
     assert say("check", "--validation", file, "--multiple-of", 0).code == 2
+    assert say("check", "--validation", file, "--column", "caption=prompt").code == 2
     assert say("check", "--validation", tmp_path / "no.json").code == 1
     assert say("check").code == 2

@@ -60,14 +60,15 @@ def _tell_splits(result: Scan, out: Rich, *, verbose: bool) -> None:
 
 def _tell_rows(result: Validation, out: Rich, *, verbose: bool) -> None:
     """How many rows, what they begin with, and what they ask for."""
-    out.print(Text(visible(f"{result.source}: {plural(len(result.rows), 'row')} to validate"), "bold"))
+    held = visible(f"{result.source}: {plural(result.count, 'row')}")
+    out.print(Text.assemble((held, "bold"), " (validation file)"))
     out.print()
     kinds = ("image", "video", "control_image", "control_video")
     given = [(kind.replace("_", " "), sum(getattr(row, kind) is not None for row in result.rows)) for kind in kinds]
     sizes = Counter(f"{row.width}×{row.height}" for row in result.rows if row.width and row.height)
     frames = Counter(str(row.num_frames) for row in result.rows if row.num_frames)
     told = {
-        "given": [(kind, count) for kind, count in given if count] or [("caption only", len(result.rows))],
+        "inputs": [(kind, count) for kind, count in given if count],
         "sizes": sizes.most_common(),
         "frames": frames.most_common(),
     }

@@ -65,11 +65,15 @@ class ValidationRow:
 
 @dataclass(slots=True)
 class Validation:
-    """A validation file as it was read: its rows in order, and what was found. Values that cannot be used are None."""
+    """A validation file as it was read: its rows in order, and what was found. Values that cannot be used are None.
+
+    ``count``: how many rows there are with those that cannot be read.
+    """
 
     source: str
-    rows: list[ValidationRow]
-    findings: list[Finding]
+    rows: list[ValidationRow] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    count: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The file as ``--json`` prints it."""
@@ -122,7 +126,7 @@ def read_rows(file: str | os.PathLike[str], *, allow_empty_prompt: bool) -> Read
     if kind not in KINDS:
         kinds = ", ".join(f".{kind}" for kind in KINDS)
         raise LayoutError(f"{name!r} is no validation file by its name.", hint=f"It must end in one of {kinds}.")
-    validation = Validation(name, [], [])
+    validation = Validation(name)
     found = validation.findings.append
     try:
         data = path.read_bytes()
@@ -135,6 +139,7 @@ def read_rows(file: str | os.PathLike[str], *, allow_empty_prompt: bool) -> Read
         return Reading(path, None, validation)
     if not table.rows and not tally(validation.findings)["errors"]:
         found(codes.EMPTY_SPLIT(name, f"{name} has no rows.", fix="write one for each image or video to generate"))
+    validation.count = table.count
     reading = Reading(path, table, validation)
     _check_columns(table.columns(), reading, found)
     folder = str(path.parent.absolute())

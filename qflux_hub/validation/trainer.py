@@ -58,9 +58,11 @@ def differences(reading: Reading, table: Table) -> Iterator[Finding]:
             )
     relative = [(row.line, path) for row in table.rows for path in _relative_paths(row)]
     if relative:
-        message = f"{reading.place(relative[0][0])}: finetrainers looks for {relative[0][1]} where it is started."
+        message = (
+            f"{reading.place(relative[0][0])}: finetrainers takes {relative[0][1]} from the folder it is started in."
+        )
         yield told(
-            _counted(message, relative), "start it in the folder of the table, or write whole paths", relative[0][0]
+            _counted(message, relative), "start it in the folder of the table, or write absolute paths", relative[0][0]
         )
 
 
