@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qflux_hub import cards, index, pack, remote
+from qflux_hub import cards, index, indexfile, pack, remote
 from qflux_hub.errors import NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState, check_repo_id, open_hub
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob
@@ -190,7 +190,7 @@ def _recorded(hub: Hub, repo_id: str, state: RepoState, split: str) -> dict[tupl
     if path not in state.files:
         return {}
     try:
-        written = index.read(hub.read(repo_id, path, state.commit), path)
+        written = indexfile.read(hub.read(repo_id, path, state.commit), path)
     except VerificationError:  # an index that cannot be read proves nothing about the rows
         return {}
     there = {name: file.sha256 for name, file in state.files.items()}

@@ -15,14 +15,13 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qflux_hub import cards, codes, frontmatter, index, pack
+from qflux_hub import cards, codes, frontmatter, index, indexcache, pack
 from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
 from qflux_hub.index import Entry, Index, Media, Remote
 from qflux_hub.ranges import Ranges, Span
 from qflux_hub.report import Found, Progress
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
-from qflux_hub.state import store, stored
 
 CARD = "README.md"
 _NO_BRANCH = re.compile(r"[0-9a-f]{40}|refs/.*")
@@ -107,10 +106,8 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
     for path in state.files:
         split = index.split_of(path)
         if split:
-            data = _index_file(hub, repo_id, state, path)
             try:
-                written = index.read(data, path)
-                indexes[split] = _believable(written, path, state, found)
+                indexes[split] = _believable(_index(hub, repo_id, state, path), path, state, found)
             except VerificationError as error:
                 found(codes.BROKEN_INDEX(path, f"{error.message} {_ANEW}"))
     text = None
@@ -120,14 +117,22 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
     return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts(), missing)
 
 
-def _index_file(hub: Hub, repo_id: str, state: RepoState, path: str) -> bytes:
-    """The bytes of an index, from the local cache when that has them: the listing says which they are."""
-    digest = state.files[path].sha256
-    kept = stored(digest) if digest else None
-    if kept is None:
-        kept = _unaltered(hub, repo_id, state, path)
-        store(kept)
-    return kept
+def _index(hub: Hub, repo_id: str, state: RepoState, path: str) -> Index:
+    """An index, from the local cache when that has it: the listing says which one it is."""
+    place, digest = place_of(hub, repo_id, path), state.files[path].sha256
+    known = indexcache.kept(place, digest) if digest else None
+    if known is None:
+        from qflux_hub import indexfile  # an unchanged dataset gets by without it, and without pyarrow
+
+        known = indexfile.read(_unaltered(hub, repo_id, state, path), path)
+        if digest:
+            indexcache.keep(place, digest, known)
+    return known
+
+
+def place_of(hub: Hub, repo_id: str, path: str) -> str:
+    """Where a file lies, in the words of the local cache."""
+    return f"{hub.name} {repo_id} {path}"
 
 
 def _unaltered(hub: Hub, repo_id: str, state: RepoState, path: str) -> bytes:

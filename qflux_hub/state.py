@@ -207,24 +207,38 @@ def _columns(packed: Stamp) -> tuple[int, int]:
     return mtime_ns, inode & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def store(content: bytes) -> None:
-    """Keep a small file by its hash, so that it need not be fetched again. Whole or not at all."""
-    path = _content_path(hashlib.sha256(content).hexdigest())
+def store(place: str, version: str, content: bytes) -> None:
+    """Keep what was fetched from ``place``, so that it need not be fetched again while it has that ``version``.
+
+    Earlier versions are forgotten. Whole or not at all.
+    """
+    path = _content_path(place)
     beside = path.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
+        beside.write_bytes(_seal(version, content) + content)
         beside.replace(path)
 
 
-def stored(sha256: str) -> bytes | None:
-    """The kept file with this SHA-256 (hex), or None; what does not have that hash any more is not believed."""
+def stored(place: str, version: str) -> bytes | None:
+    """What was kept of ``place``, or None when it has another ``version`` or is damaged."""
     with contextlib.suppress(OSError):
-        content = _content_path(sha256).read_bytes()
-        if hashlib.sha256(content).hexdigest() == sha256:
+        data = _content_path(place).read_bytes()
+        content = data[_SEAL:]
+        if data[:_SEAL] == _seal(version, content):
             return content
     return None
 
 
-def _content_path(sha256: str) -> Path:
-    return cache_root() / "content" / sha256[:2] / sha256
+_SEAL = 32
+
+
+def _seal(version: str, content: bytes) -> bytes:
+    """What tells that content is whole, and which version it is."""
+    sealed = hashlib.sha256(version.encode() + b"\0")
+    sealed.update(content)
+    return sealed.digest()
+
+
+def _content_path(place: str) -> Path:
+    return cache_root() / "content" / hashlib.sha256(place.encode()).hexdigest()

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Unpack
 
-from qflux_hub import __version__, cards, codes, index, pack, plan, remote
+from qflux_hub import __version__, cards, codes, index, indexcache, pack, plan, remote
 from qflux_hub.errors import (
     ConflictError,
     DataError,
@@ -50,7 +50,7 @@ from qflux_hub.source import (
     stop_at_errors,
     threads_left_at_once,
 )
-from qflux_hub.state import Memory, Seen, remember, store
+from qflux_hub.state import Memory, Seen, remember
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
@@ -417,17 +417,19 @@ class _Upload:
 
     def _additions(self, hub: Hub, planned: Plan, head: Head) -> list[Add]:
         """The files of the commit: shards, indexes (sent here) and the card."""
+        from qflux_hub import indexfile
+
         adds = []
         for shard in planned.to_write:
             record, _ = self.done[shard.digest]
             adds.append(Add(shard.path, record.size, record.sha256))
         for split in planned.splits:
             if split.index_action != "keep":
-                data = index.write(self._index(planned, split))
-                store(data)  # the next run on this machine need not fetch it
-                sent = self._sender(hub)(index.path(split.name), _writer(data))
+                path, known = index.path(split.name), self._index(planned, split)
+                sent = self._sender(hub)(path, _writer(indexfile.write(known)))
+                indexcache.keep(remote.place_of(hub, self.repo_id, path), sent.sha256, known)
                 self.moved["sent"] += sent.new_bytes
-                adds.append(Add(index.path(split.name), sent.size, sent.sha256))
+                adds.append(Add(path, sent.size, sent.sha256))
         if self.options.card:
             text = self._card(planned, head).encode()
             if head.card is None or text != head.card.encode():

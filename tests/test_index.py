@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qflux_hub import FormatError, VerificationError
-from qflux_hub.index import Entry, Index, Media, ShardRecord, digest, entry, read, write
+from qflux_hub.index import Entry, Index, Media, ShardRecord, digest, entry
+from qflux_hub.indexcache import keep, kept
+from qflux_hub.indexfile import read, write
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 
 HASH = st.binary(min_size=32, max_size=32)
@@ -58,6 +62,13 @@ def test_an_index_comes_back_as_it_was_written(index: Index) -> None:
     assert write(index) == write(read(write(index), "x"))
 
 
+@settings(max_examples=40, deadline=None)
+@given(INDEX)
+def test_a_kept_index_comes_back_as_it_was(index: Index) -> None:
+    keep("hub me/ds train", "7f", index)
+    assert kept("hub me/ds train", "7f") == index
+
+
 SMALL = Index(
     100,
     ("author",),
@@ -89,6 +100,27 @@ def test_any_bit_may_be_turned_without_another_kind_of_error() -> None:
         data = bytearray(whole)
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         damaged(bytes(data))
+
+
+def test_of_a_kept_index_only_the_last_version_counts_and_only_where_it_was() -> None:
+    keep("hub me/ds train", "7f", SMALL)
+    assert kept("hub me/ds test", "7f") is None
+    assert kept("hub me/ds train", "80") is None
+    keep("hub me/ds train", "80", SMALL)
+    assert (kept("hub me/ds train", "7f"), kept("hub me/ds train", "80")) == (None, SMALL)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: data[:0], lambda data: data[:40] + b"9" + data[41:]]
+)
+def test_a_kept_index_that_is_damaged_is_not_believed(
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QFLUX_CACHE_DIR", str(tmp_path))
+    keep("hub me/ds train", "7f", SMALL)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    file.write_bytes(damage(file.read_bytes()))
+    assert kept("hub me/ds train", "7f") is None
 
 
 def with_metadata(**changes: str | None) -> bytes:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 from huggingface_hub.utils import get_session
 
-from qflux_hub import cards, index, load_editing_dataset
+from qflux_hub import cards, index, indexfile, load_editing_dataset
 from qflux_hub.localhub import fsck
 from tests.faults.breaking import Breaker, Fault, after_a_while, draw, now
 from tests.faults.data import Row, Source, Splits
@@ -292,7 +292,7 @@ def _whole(game: Round, api: HfApi, commit: str) -> Splits:
 
 
 def _split(game: Round, commit: str, files: Mapping[str, Any], split: str, path: str) -> dict[str, Row]:
-    known = index.read(_fetch(game, commit, files[path]), path)
+    known = indexfile.read(_fetch(game, commit, files[path]), path)
     lying = {name for name in files if index.shard_split(name) == split}
     if lying != set(known.shards):
         raise BrokenError(f"{commit}: {split} has {sorted(lying)}, its index tells of {sorted(known.shards)}")
