@@ -70,6 +70,19 @@ def put_text(hub: Served | LocalHub, name: str, text: str, parent: str | None = 
     return ask(f"{hub.url}/api/datasets/me/ds/commit/main", "POST", token=hub.token, body=body).status
 
 
+def begin_upload(hub: Served, content: bytes, sent: int) -> http.client.HTTPConnection:
+    """Make a repo and send it the first ``sent`` bytes of a file."""
+    api(hub).create_repo("me/ds", repo_type="dataset")  # type: ignore[arg-type]
+    _, item = lfs_batch(hub, "datasets/me/ds", content)  # type: ignore[arg-type]
+    port = int(hub.url.rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.putrequest("PUT", item["actions"]["upload"]["href"].partition(str(port))[2])
+    connection.putheader("Content-Length", str(len(content)))
+    connection.endheaders()
+    connection.send(content[:sent])
+    return connection
+
+
 def test_two_processes_serve_one_directory(tmp_path: Path) -> None:
     with LocalHub(tmp_path / "hub") as here, serve(tmp_path / "hub") as there:
         assert here.url != there.url
@@ -170,14 +183,7 @@ def test_killed_in_the_middle_of_an_upload_the_next_one_succeeds(tmp_path: Path)
     content = os.urandom(6_000_000)
     (tmp_path / "x.bin").write_bytes(content)
     with serve(tmp_path / "hub") as hub:
-        api(hub).create_repo("me/ds", repo_type="dataset")  # type: ignore[arg-type]
-        _, item = lfs_batch(hub, "datasets/me/ds", content)  # type: ignore[arg-type]
-        port = int(hub.url.rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.putrequest("PUT", item["actions"]["upload"]["href"].partition(str(port))[2])
-        connection.putheader("Content-Length", str(len(content)))
-        connection.endheaders()
-        connection.send(content[:5_000_000])
+        connection = begin_upload(hub, content, 5_000_000)
         while not any(path.stat().st_size for path in (tmp_path / "hub/incoming").iterdir()):
             time.sleep(0.01)
         hub.kill()
@@ -296,14 +302,7 @@ def test_a_directory_with_a_damaged_history_is_not_collected(tmp_path: Path) -> 
 def test_a_stop_lets_a_request_finish(tmp_path: Path, number: signal.Signals) -> None:
     content = os.urandom(5_000_000)
     with serve(tmp_path / "hub") as hub:
-        api(hub).create_repo("me/ds", repo_type="dataset")  # type: ignore[arg-type]
-        _, item = lfs_batch(hub, "datasets/me/ds", content)  # type: ignore[arg-type]
-        port = int(hub.url.rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.putrequest("PUT", item["actions"]["upload"]["href"].partition(str(port))[2])
-        connection.putheader("Content-Length", str(len(content)))
-        connection.endheaders()
-        connection.send(content[:4_500_000])
+        connection = begin_upload(hub, content, 4_500_000)
         hub.process.send_signal(number)
         time.sleep(0.3)
         connection.send(content[4_500_000:])

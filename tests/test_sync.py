@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.builders import lay_split, picture, write
 from tests.jobtools import commits, environment, prompts, script, writes
 
 On = Callable[[str], None]
+Turn = Callable[[], AbstractContextManager[Path]]
 
 
 @pytest.fixture
@@ -47,6 +49,20 @@ def mine(tmp_path: Path, hub: LocalHub, repo: str, on: On) -> Path:
 def theirs(tmp_path: Path, mine: Path) -> Path:
     """The same three samples on someone else's machine."""
     return lay_split(tmp_path / "theirs", "train", "abc")
+
+
+@pytest.fixture
+def their_turn(hub: LocalHub, repo: str, theirs: Path, on: On) -> Turn:
+    """On the other machine: what is changed there is uploaded from there, then it is my turn again."""
+
+    @contextmanager
+    def turn() -> Iterator[Path]:
+        on("theirs")
+        yield theirs
+        upload_dataset(theirs, repo, hub=hub)
+        on("mine")
+
+    return turn
 
 
 def reword(root: Path, name: str, text: str) -> None:
@@ -125,12 +141,10 @@ def test_an_image_that_was_touched_is_hashed_again_and_no_more(hub: LocalHub, re
 
 
 def test_what_others_added_later_is_kept_on_every_further_upload(
-    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn
 ) -> None:
-    on("theirs")
-    lay_split(theirs, "train", "d")
-    upload_dataset(theirs, repo, hub=hub)
-    on("mine")
+    with their_turn() as theirs:
+        lay_split(theirs, "train", "d")
     reword(mine, "a", "Mine.")
     for _ in range(2):
         report = upload_dataset(mine, repo, hub=hub)
@@ -140,13 +154,9 @@ def test_what_others_added_later_is_kept_on_every_further_upload(
     assert prompts(hub, repo)["a"] == "Mine."
 
 
-def test_what_others_changed_is_kept_until_i_touch_it(
-    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
-) -> None:
-    on("theirs")
-    reword(theirs, "b", "Theirs.")
-    upload_dataset(theirs, repo, hub=hub)
-    on("mine")
+def test_what_others_changed_is_kept_until_i_touch_it(hub: LocalHub, repo: str, mine: Path, their_turn: Turn) -> None:
+    with their_turn() as theirs:
+        reword(theirs, "b", "Theirs.")
     upload_dataset(mine, repo, hub=hub)
     assert prompts(hub, repo)["b"] == "Theirs."
     reword(mine, "b", "Mine after all.")
@@ -155,12 +165,10 @@ def test_what_others_changed_is_kept_until_i_touch_it(
 
 
 def test_the_same_sample_changed_on_two_machines_is_a_conflict_until_one_yields(
-    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn
 ) -> None:
-    on("theirs")
-    reword(theirs, "b", "Theirs.")
-    upload_dataset(theirs, repo, hub=hub)
-    on("mine")
+    with their_turn() as theirs:
+        reword(theirs, "b", "Theirs.")
     reword(mine, "b", "Mine.")
     before = commits(hub, repo)
     for _ in range(2):
@@ -171,37 +179,29 @@ def test_the_same_sample_changed_on_two_machines_is_a_conflict_until_one_yields(
     assert prompts(hub, repo)["b"] == "Mine."
 
 
-def test_taking_over_their_version_ends_the_conflict(
-    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
-) -> None:
-    on("theirs")
-    reword(theirs, "b", "Theirs.")
-    upload_dataset(theirs, repo, hub=hub)
-    on("mine")
+def test_taking_over_their_version_ends_the_conflict(hub: LocalHub, repo: str, mine: Path, their_turn: Turn) -> None:
+    with their_turn() as theirs:
+        reword(theirs, "b", "Theirs.")
     reword(mine, "b", "Theirs.")
     assert upload_dataset(mine, repo, hub=hub).changed is False
 
 
 def test_what_i_remove_goes_and_what_they_remove_comes_back(
-    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn
 ) -> None:
-    on("theirs")
-    remove(theirs, "a")
-    upload_dataset(theirs, repo, hub=hub)
+    with their_turn() as theirs:
+        remove(theirs, "a")
     assert {*prompts(hub, repo)} == {*"bc"}
-    on("mine")
     remove(mine, "c")
     report = upload_dataset(mine, repo, hub=hub)
     assert {*prompts(hub, repo)} == {*"ab"}
     assert (report.splits["train"].added, report.splits["train"].removed) == (1, 1)
 
 
-def test_mirror_makes_the_hub_equal_to_the_source(hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On) -> None:
-    on("theirs")
-    lay_split(theirs, "train", "d")
-    reword(theirs, "a", "Theirs.")
-    upload_dataset(theirs, repo, hub=hub)
-    on("mine")
+def test_mirror_makes_the_hub_equal_to_the_source(hub: LocalHub, repo: str, mine: Path, their_turn: Turn) -> None:
+    with their_turn() as theirs:
+        lay_split(theirs, "train", "d")
+        reword(theirs, "a", "Theirs.")
     upload_dataset(mine, repo, hub=hub, mirror=True)
     assert prompts(hub, repo) == {name: f"Prompt of {name}." for name in "abc"}
 
@@ -216,13 +216,11 @@ def test_an_old_state_becomes_current_again_without_moving_bytes(hub: LocalHub, 
 
 
 def test_a_sample_kept_of_others_moves_with_its_shard(
-    hub: LocalHub, repo: str, mine: Path, theirs: Path, on: On
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn, on: On
 ) -> None:
-    on("theirs")
-    lay_split(theirs, "train", "bb")
-    write(theirs / "train/training_images/bb.png", picture("special.png", size=(64, 48)))
-    upload_dataset(theirs, repo, hub=hub)
-    on("mine")
+    with their_turn() as theirs:
+        lay_split(theirs, "train", "bb")
+        write(theirs / "train/training_images/bb.png", picture("special.png", size=(64, 48)))
     write(mine / "train/training_images/c.png", picture("new.png"))
     upload_dataset(mine, repo, hub=hub)
     on("theirs")
