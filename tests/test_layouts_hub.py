@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qflux_hub import convert_dataset, download_dataset, layouts, preview_dataset, upload_dataset
-from tests.builders import lay, lay_split
+from tests.builders import lay, lay_split, picture
 from tests.jobtools import api, forget, tree, writes
 
 
@@ -48,3 +48,19 @@ def test_a_repo_of_any_layout_is_read_as_it_lies_there(hub, repo, tmp_path, layo
         here.pictures["made"],
         0,
     )
+
+
+@pytest.mark.parametrize("layout", ["webdataset", "parquet"])
+def test_of_large_files_in_a_repo_only_what_is_wanted_is_fetched(hub, repo, tmp_path, layout):
+    root = lay_split(tmp_path / "large", bases=[f"s{number}" for number in range(8)])
+    for path in root.rglob("*.png"):
+        path.write_bytes(picture(path.name) + path.name.encode() * 80_000)
+    convert_dataset(root, tmp_path / "packed", as_=layout)
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=tmp_path / "packed")
+    report = download_dataset(repo, tmp_path / "some", hub=hub, only=["s3"])
+    everything = sum(map(len, tree(tmp_path / "packed").values()))
+    assert report.bytes["written"] < report.bytes["read"] < everything * 0.5
+    assert tree(tmp_path / "some") == {path: data for path, data in tree(root).items() if "s3" in path} | {
+        "train/training_images/s3.txt": b"Prompt of s3."
+    }
