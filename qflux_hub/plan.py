@@ -6,7 +6,7 @@ to delete. A dry run prints exactly the plan that a real run executes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from qflux_hub import index, pack, shards
@@ -55,6 +55,12 @@ class Plan:
     def to_write(self) -> list[Shard]:
         """The shards that are not on the Hub yet."""
         return [shard for split in self.splits for shard in split.shards if shard.record is None]
+
+    def unwanted(self, files: Iterable[str]) -> list[str]:
+        """Of these files, those that may not be there any more: they go, or lie among the shards of a split."""
+        gone, splits = {one.path for one in self.deletions}, {split.name for split in self.splits}
+        shards = {shard.path for split in self.splits for shard in split.shards}
+        return [path for path in files if path in gone or (index.shard_split(path) in splits and path not in shards)]
 
     def operations(self, remote: Remote) -> Iterator[Operation]:
         """One per data file, split by split."""

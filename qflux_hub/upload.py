@@ -487,7 +487,7 @@ class _Upload:
     def _verify(self, hub: Hub, commit: str, planned: Plan, adds: Sequence[Add]) -> None:
         """The commit lists what was planned, and the first and last image of each new shard come back as sent."""
         state = hub.state(self.repo_id, commit)
-        wrong = _differences(state, adds, [operation.path for operation in planned.deletions])
+        wrong = _differences(state, adds, planned.unwanted(state.files))
         if wrong:
             raise VerificationError(
                 f"{self.repo_id} at {commit[:8]} is not what was sent: {', '.join(wrong[:5])}.",

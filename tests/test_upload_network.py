@@ -230,6 +230,29 @@ def test_a_commit_that_lists_something_else_is_found_out(hub: LocalHub, repo: st
             upload_dataset(edited, repo, hub=way.url, token=hub.token)
 
 
+def test_a_shard_that_the_listing_hid_is_found_out_and_goes_the_next_time(
+    hub: LocalHub, repo: str, tmp_path: Path
+) -> None:
+    """Its first sample is gone, so that it gets another name; under the old one, its samples would be there twice."""
+    root = lay_split(tmp_path / "ds", "train", "abc")
+    upload_dataset(root, repo, hub=hub)
+    (old,) = [path for path in files(hub, repo) if path.startswith("data/")]
+    for path in list(root.rglob("a.*")):
+        path.unlink()
+
+    def hide(_method: str, path: str, answer: Answer) -> Answer:
+        if path.startswith(f"/api/datasets/{repo}?"):
+            answer.body = answer.body.replace(old.encode(), old.replace("train", "trbin").encode())
+        return answer
+
+    with network(hub, after=hide) as way:
+        with pytest.raises(VerificationError, match=f"is not what was sent: {old} is still there"):
+            upload_dataset(root, repo, hub=way.url, token=hub.token)
+    upload_dataset(root, repo, hub=hub)
+    assert [*prompts(hub, repo)] == ["b", "c"]
+    assert old not in files(hub, repo)
+
+
 def test_what_others_added_is_not_packed_anew_from_altered_bytes(hub: LocalHub, repo: str, tmp_path: Path) -> None:
     """Their image is read back, because its shard is written anew; a bit that turns on the way must not be kept."""
     mine, theirs = lay_split(tmp_path / "mine", "train", "abc"), lay_split(tmp_path / "theirs", "train", "abcd")
