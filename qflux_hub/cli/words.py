@@ -28,7 +28,9 @@ from qflux_hub.report import (
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 AT_MOST = 20
-"""Findings of one kind that are shown before the rest is counted; --verbose and --json show all."""
+"""Things of one kind that are listed before the rest is counted; --verbose and --json show all."""
+_OF_A_KIND = 5
+"""The same for findings, which take several lines each on a terminal."""
 
 
 def size(count: int) -> str:
@@ -230,10 +232,11 @@ def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool, coun
         totals = Counter(finding.code for finding in of_this)
         for finding in of_this:
             shown[finding.code] += 1
-            if verbose or shown[finding.code] <= AT_MOST:
+            if verbose or shown[finding.code] <= _OF_A_KIND or totals[finding.code] == _OF_A_KIND + 1:
                 _tell_finding(finding, out)
-            elif shown[finding.code] == AT_MOST + 1:
-                out.print(Text(f"  … and {totals[finding.code] - AT_MOST:,} more {finding.code} (--verbose lists all)"))
+            elif shown[finding.code] == _OF_A_KIND + 1:
+                more = totals[finding.code] - _OF_A_KIND
+                out.print(Text(f"        … and {more:,} more {finding.code} (--verbose lists all)", "dim"))
     if findings and counted:
         out.print()
         out.print(Text(f"{numbers(findings)}.", style="bold"))

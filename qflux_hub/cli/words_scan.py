@@ -21,6 +21,8 @@ from qflux_hub.validation import Validation
 _ASPECTS = ((1, 1), (5, 4), (4, 3), (3, 2), (16, 10), (16, 9), (2, 1), (21, 9))
 _AT_MOST = 4
 """Sizes and aspects of a split that are shown before the rest is counted."""
+_UNEVEN = {"uneven-controls": "controls", "uneven-masks": "masks", "uneven-targets": "targets"}
+"""Notes of which the table of splits shows the numbers already, and what differs: one line tells all of them."""
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -30,10 +32,13 @@ def _(result: Scan, out: Rich, *, verbose: bool) -> None:
         _tell_splits(result, out, verbose=verbose)
     if result.validation:
         _tell_rows(result.validation, out, verbose=verbose)
-    if result.findings:
-        tell_findings(result.findings, out, verbose=verbose, counted=False)
+    told = [finding for finding in result.findings if verbose or finding.code not in _UNEVEN]
+    if told:
+        tell_findings(told, out, verbose=verbose, counted=False)
         out.print()
     _tell_verdict(result, out)
+    if len(told) < len(result.findings):
+        _tell_unevenness(result, out)
 
 
 def _tell_splits(result: Scan, out: Rich, *, verbose: bool) -> None:
@@ -144,6 +149,20 @@ def _tell_verdict(result: Scan, out: Rich) -> None:
         out.print(Text(f"All is well: no errors, no warnings{', ' * bool(told)}{told}.", "bold green"))
     else:
         out.print(Text(f"Everything pairs up{', ' * bool(told)}{told}. `qflux check` looks into the files.", "green"))
+
+
+def _tell_unevenness(result: Scan, out: Rich) -> None:
+    where: dict[str, list[str]] = {}
+    for finding in result.findings:
+        if finding.code in _UNEVEN:
+            where.setdefault(finding.code, []).append(finding.where)
+    told = [f"{_UNEVEN[code]} ({', '.join(splits)})" for code, splits in where.items()]
+    listed = " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
+    message = (
+        f"Samples differ in {listed}. A batch size of 1 takes them as they are; "
+        f"`qflux check --explain {next(iter(where))}` says what larger ones do."
+    )
+    out.print(Text(visible(message), "dim"))
 
 
 @tell.register
