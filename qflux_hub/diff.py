@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import Any, Unpack
 
-from qflux_hub import plan, remote
+from qflux_hub import media, plan, remote
 from qflux_hub.hub import Hub, check_repo_id, open_hub
 from qflux_hub.index import Entry
 from qflux_hub.merge import Merge, merge
 from qflux_hub.options import CheckOptions, DiffKeywords, DiffOptions
 from qflux_hub.remote import Head
 from qflux_hub.report import DiffReport, Progress, SampleChange, SplitDiff
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
+from qflux_hub.sample import CAPTIONS, Sample
 from qflux_hub.source import Scan, Source, hash_images, judge_samples, look_at_images, read_source, stop_at_errors
 from qflux_hub.state import Seen, remember
 
@@ -68,23 +68,19 @@ def _compare(hub: Hub, repo_id: str, scan: Scan, head: Head, seen: Seen | None, 
 
 def _fields(old: Sample, old_row: Entry, new: Sample, new_row: Entry) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Name -> (old, new) of every field that differs."""
-    before, after = ({"prompt": one.prompt, **one.extra} for one in (old, new))
+    before, after = ({"prompt": one.prompt, CAPTIONS: list(one.captions), **one.extra} for one in (old, new))
     for name in dict.fromkeys([*before, *after]):
         if before.get(name) != after.get(name):
             yield name, (before.get(name), after.get(name))
-    for role in (TARGET, CONTROLS, MASK):
-        was, now = (_images(row, role) for row in (old_row, new_row))
-        if [image["sha256"] for image in was] != [image["sha256"] for image in now]:
-            yield role, (was, now) if role == CONTROLS else (next(iter(was), None), next(iter(now), None))
+    for column in dict.fromkeys([*media.IMAGES, *(one.role for row in (old_row, new_row) for one in row.media)]):
+        was, now = (_files(row, column) for row in (old_row, new_row))
+        if [file["sha256"] for file in was] != [file["sha256"] for file in now]:
+            yield column, (was, now) if media.is_list(column) else (next(iter(was), None), next(iter(now), None))
 
 
 def _texts(row: Entry) -> tuple[bytes, bytes]:
     return row.prompt_sha256, row.extra_sha256
 
 
-def _images(row: Entry, role: str) -> list[dict[str, Any]]:
-    return [
-        {"name": media.name, "size": media.size, "sha256": media.sha256.hex()}
-        for media in row.media
-        if media.role == role
-    ]
+def _files(row: Entry, column: str) -> list[dict[str, Any]]:
+    return [{"name": one.name, "size": one.size, "sha256": one.sha256.hex()} for one in row.media if one.role == column]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from qflux_hub import codes
 from qflux_hub.cells import Reference, replace_cells, split_cells
 from qflux_hub.encodings import guess, is_text
-from qflux_hub.naming import IMAGE_EXTENSIONS, control_stem, legacy, on_disk, split_extension
+from qflux_hub.naming import MEDIA_EXTENSIONS, control_stem, legacy, on_disk, split_extension
 from qflux_hub.report import Finding
 from qflux_hub.sniff import EXTENSIONS, ImageFacts
 
@@ -221,7 +221,7 @@ class _Planner:
 def _right_extension(path: str, seen: Evidence) -> tuple[str, str]:
     kind = seen.facts[path].format
     extension = EXTENSIONS[kind][0] if kind else ""
-    if extension not in IMAGE_EXTENSIONS:
+    if extension not in MEDIA_EXTENSIONS:
         raise _RefusedError(f"datasets have no {extension} files", "convert it to PNG")
     return split_extension(path)[0] + extension, f"its content is {str(kind).upper()}"
 
@@ -281,7 +281,7 @@ class _Clashes:
             by_stem: dict[str, list[str]] = defaultdict(list)
             for name in names:
                 stem, extension = split_extension(name)
-                if extension in IMAGE_EXTENSIONS:
+                if extension in MEDIA_EXTENSIONS:
                     by_stem[stem].append(name)
             self._folders[folder] = ({on_disk(name): name for name in names}, by_stem)
         return self._folders[folder]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from qflux_hub import media as media_columns
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
 from qflux_hub.shards import encoded_size
 
@@ -22,7 +23,10 @@ FOLDER = ".qflux/index"
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One image of a sample: its role's column, its path in the source, its facts, and its place in the shard."""
+    """One file of a sample: its column, its path in the source, its facts, and its place in the shard.
+
+    ``width`` and ``height`` are 0 of what is no image.
+    """
 
     role: str
     name: str
@@ -52,8 +56,8 @@ class Entry:
     @property
     def content(self) -> str:
         """A hash of what makes two versions of a sample equal: texts and image bytes, not where they lie."""
-        images = b"".join(_ROLE_BYTE[media.role] + media.sha256 for media in self.media)
-        return hashlib.sha256(self.prompt_sha256 + self.extra_sha256 + images).hexdigest()
+        files = b"".join(_mark(media.role) + media.sha256 for media in self.media)
+        return hashlib.sha256(self.prompt_sha256 + self.extra_sha256 + files).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +124,41 @@ _SHARD = re.compile(r"[a-z0-9._-]{1,40}-[0-9a-f]{8}\.parquet")
 
 def entry(sample: Sample, order: int, media: Iterable[Media]) -> Entry:
     """The row of a sample whose images have been hashed."""
-    extra = json.dumps(sorted(sample.extra.items()), ensure_ascii=False)
+    texts: list[object] = [*sorted(sample.extra.items()), *([sample.captions] if sample.captions else [])]
+    extra = json.dumps(texts, ensure_ascii=False)
     return Entry(sample.id, order, encoded_size(sample), _sha256(sample.prompt), _sha256(extra), tuple(media))
 
 
-def digest(entries: Iterable[Entry], target: int, extra: Sequence[str], layout_version: int) -> str:
+def digest(
+    entries: Iterable[Entry],
+    target: int,
+    extra: Sequence[str],
+    layout_version: int,
+    held: Mapping[str, str] = media_columns.IMAGES,
+) -> str:
     """What a shard of ``entries`` (in id order) will hold, as a hex SHA-256.
 
     Covers the recipe's version, T, the columns, and per row its id, texts and images with their file names; not the
     order in the source. Equal digest: equal shard, so it is neither packed nor sent.
     """
-    hashed = hashlib.sha256(json.dumps([FORMAT, layout_version, target, list(extra)]).encode())
+    columns: list[object] = [list(extra), *([] if held == media_columns.IMAGES else [dict(held)])]
+    hashed = hashlib.sha256(json.dumps([FORMAT, layout_version, target, *columns]).encode())
     for row in entries:
         identifier = row.id.encode()
         hashed.update(len(identifier).to_bytes(4, "big") + identifier + row.prompt_sha256 + row.extra_sha256)
         for media in row.media:
             name = media.name.rpartition("/")[2].encode()
-            hashed.update(_ROLE_BYTE[media.role] + media.sha256 + len(name).to_bytes(4, "big") + name)
+            hashed.update(_mark(media.role) + media.sha256 + len(name).to_bytes(4, "big") + name)
         hashed.update(b"\n")
     return hashed.hexdigest()
 
 
-_ROLE_BYTE = {TARGET: b"t", CONTROLS: b"c", MASK: b"m"}
+_MARKS = {TARGET: b"t", CONTROLS: b"c", MASK: b"m"}
+
+
+def _mark(column: str) -> bytes:
+    """Stands for a column where hashes are made; of those that are not documented, none begins with a letter."""
+    return _MARKS.get(column) or b"/" + hashlib.sha256(column.encode()).digest()[:8]
 
 
 def _sha256(text: str) -> bytes:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from qflux_hub import cards, index, indexfile, pack, remote
 from qflux_hub.errors import NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState, check_repo_id, open_hub
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob
+from qflux_hub.sample import Blob
 from qflux_hub.state import remember
 from qflux_hub.tree import FolderOpener, stamp_of
 
@@ -202,8 +202,8 @@ def _recorded(hub: Hub, repo_id: str, state: RepoState, split: str) -> dict[tupl
 
 
 def _hashes(row: Mapping[str, Any]) -> tuple[bytes, ...]:
-    images = [row[TARGET], row[MASK], *row[CONTROLS]]
-    return tuple(sorted(hashlib.sha256(image["bytes"]).digest() for image in images if image))
+    cells = (one for value in row.values() for one in (value if isinstance(value, list) else [value]))
+    return tuple(sorted(hashlib.sha256(one["bytes"]).digest() for one in cells if isinstance(one, dict)))
 
 
 def _features(file: Any) -> Any:
@@ -216,7 +216,16 @@ def _features(file: Any) -> Any:
         return None
     features = Features.from_arrow_schema(schema)
     first = [name for name in pack.features(()) if name in features]
-    return Features({name: features[name] for name in [*first, *(n for n in features if n not in first)]})
+    return Features({name: _as_stored(features[name]) for name in [*first, *(n for n in features if n not in first)]})
+
+
+def _as_stored(feature: Any) -> Any:
+    """Videos and sounds as {bytes, path}: decoding them takes torch and torchcodec, which not everybody has."""
+    from datasets import Audio, List, Video
+
+    if isinstance(feature, List):
+        return List(_as_stored(feature.feature), length=feature.length)
+    return replace(feature, decode=False) if isinstance(feature, (Audio, Video)) else feature
 
 
 @contextmanager

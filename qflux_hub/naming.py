@@ -16,9 +16,14 @@ from itertools import islice
 from typing import Literal
 
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
+VIDEO_EXTENSIONS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpeg", ".mpg")
+AUDIO_EXTENSIONS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+MEDIA_EXTENSIONS = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS, *AUDIO_EXTENSIONS)
 """Accepted in any case; their order decides between two files that claim the same role."""
 PROMPT_EXTENSION = ".txt"
 
+Kind = Literal["image", "video", "audio", "file"]
+"""What a name says of a file; "file" where it says nothing of these."""
 Role = Literal["main", "control", "mask", "bad-number", "legacy", "other"]
 
 _CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>[0-9]+)", re.DOTALL)
@@ -64,6 +69,23 @@ def stem(path: str) -> str:
 def is_image_name(name: str) -> bool:
     """Has one of the accepted image extensions."""
     return split_extension(name)[1] in IMAGE_EXTENSIONS
+
+
+def is_media_name(name: str) -> bool:
+    """Has one of the accepted extensions of images, videos and sounds."""
+    return split_extension(name)[1] in MEDIA_EXTENSIONS
+
+
+def kind_of(name: str) -> Kind:
+    """What a file is by its extension."""
+    return _KINDS.get(split_extension(name)[1], "file")
+
+
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(IMAGE_EXTENSIONS, "image"),
+    **dict.fromkeys(VIDEO_EXTENSIONS, "video"),
+    **dict.fromkeys(AUDIO_EXTENSIONS, "audio"),
+}
 
 
 def is_litter(name: str) -> bool:
@@ -146,7 +168,7 @@ def prefer(names: Iterable[str]) -> list[str]:
 
     Prompts, which have one extension only, are ordered by the same rule.
     """
-    order = (*IMAGE_EXTENSIONS, PROMPT_EXTENSION)
+    order = (*MEDIA_EXTENSIONS, PROMPT_EXTENSION)
     return sorted(names, key=lambda name: (order.index(split_extension(name)[1]), name.swapcase()))
 
 

@@ -1,4 +1,4 @@
-"""Samples to one Parquet shard, and where in it every image lies.
+"""Samples to one Parquet shard, and where in it every image, video and sound lies.
 
 The recipe (every setting is measured): one page per image, so that an edit moves no other page; image bytes PLAIN and
 uncompressed, so that they lie in the file as they lay on disk and Xet finds them again; image columns first, because
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
@@ -22,22 +22,29 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qflux_hub import arrays, codes
+from qflux_hub import arrays, codes, media
 from qflux_hub.errors import DataError, VerificationError
+from qflux_hub.naming import Kind
 from qflux_hub.pages import Page, pages
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Blob, Sample
 from qflux_hub.shards import ROW_GROUP, cut, encoded_size
 from qflux_hub.tree import stamp_of
 
 LAYOUT_VERSION = 1
 """Raised when the same samples would be written to other bytes on purpose; part of every shard's digest."""
 
-_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-_LEAVES = {
-    TARGET: f"{TARGET}.bytes",
-    CONTROLS: f"{CONTROLS}.list.element.bytes",
-    MASK: f"{MASK}.bytes",
+_FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+_FEATURES: Mapping[Kind, Any] = {
+    "image": {"_type": "Image"},
+    "video": {"_type": "Video"},
+    "audio": {"_type": "Audio"},
+    "file": {"bytes": {"dtype": "binary", "_type": "Value"}, "path": {"dtype": "string", "_type": "Value"}},
 }
+
+
+def _leaf(column: str) -> str:
+    """The dotted path of the bytes in a column of media."""
+    return f"{column}.list.element.bytes" if media.is_list(column) else f"{column}.bytes"
 
 
 class Sink(Protocol):
@@ -55,48 +62,53 @@ class Packed:
     offsets: tuple[tuple[int, ...], ...]
 
 
-def columns(extra: Sequence[str]) -> tuple[str, ...]:
-    """The columns of a shard in the order they lie on disk."""
-    return (TARGET, CONTROLS, MASK, "prompt", "id", *extra)
+def columns(extra: Sequence[str], held: Iterable[str] = media.IMAGES) -> tuple[str, ...]:
+    """The columns of a shard in the order they lie on disk; ``held`` are those of its media."""
+    return (*held, "prompt", "id", *extra)
 
 
-def features(extra: Sequence[str]) -> dict[str, Any]:
+def features(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES) -> dict[str, Any]:
     """The features of the dataset in `datasets`' JSON form, ``id`` first.
 
     ``Sequence`` rather than ``List``: versions before 4 do not know the latter, later ones read both.
     """
-    text, image = {"dtype": "string", "_type": "Value"}, {"_type": "Image"}
-    return {
-        "id": text,
-        CONTROLS: {"feature": image, "_type": "Sequence"},
-        MASK: image,
-        TARGET: image,
-        "prompt": text,
-        **dict.fromkeys(extra, text),
+    text = {"dtype": "string", "_type": "Value"}
+    kinds = {
+        name: {"feature": _FEATURES[kind], "_type": "Sequence"} if media.is_list(name) else _FEATURES[kind]
+        for name, kind in held.items()
     }
+    documented = {name: kinds.pop(name) for name in (CONTROLS, MASK, TARGET) if name in kinds}
+    further = {name: {"feature": text, "_type": "Sequence"} if name == CAPTIONS else text for name in extra}
+    return {"id": text, **documented, **kinds, "prompt": text, **further}
 
 
-def schema(extra: Sequence[str]) -> pa.Schema:
+def schema(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES) -> pa.Schema:
     """The Arrow schema of a shard, with the features that `datasets` and the Hub's viewer read."""
-    kinds = {TARGET: _IMAGE, CONTROLS: pa.list_(_IMAGE), MASK: _IMAGE}
-    fields = [pa.field(name, kinds.get(name, pa.string())) for name in columns(extra)]
-    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features(extra)}})})
+    kinds = {name: pa.list_(_FILE) if media.is_list(name) else _FILE for name in held}
+    kinds[CAPTIONS] = pa.list_(pa.string())
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in columns(extra, held)]
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features(extra, held)}})})
 
 
 def pack(
-    samples: Sequence[Sample], extra: Sequence[str], sink: Sink, advance: Callable[[int], None] = lambda _: None
+    samples: Sequence[Sample],
+    extra: Sequence[str],
+    sink: Sink,
+    advance: Callable[[int], None] = lambda _: None,
+    held: Mapping[str, Kind] = media.IMAGES,
 ) -> Packed:
     """Write ``samples`` (ordered by id) as one Parquet file into ``sink``.
 
-    ``extra`` are the names of the text columns beside the documented ones. ``advance`` is called with the bytes of
-    media read. Raises DataError when a file has another size or stamp than its blob: it changed after it was checked,
-    and its recorded hash would be a lie.
+    ``extra`` are the names of the text columns beside the documented ones, that of further captions among them;
+    ``held`` the columns of media. ``advance`` is called with the bytes of media read. Raises DataError when a file has
+    another size or stamp than its blob: it changed after it was checked, and its recorded hash would be a lie.
     """
     counting = _CountingSink(sink)
     out = pa.PythonFile(counting, mode="w")
-    plan = schema(extra)
-    text = ["prompt", "id", *extra]
-    uncompressed = {leaf: "none" for name in _LEAVES.values() for leaf in (name, name.removesuffix("bytes") + "path")}
+    plan = schema(extra, held)
+    text = ["prompt", "id", *(f"{name}.list.element" if name == CAPTIONS else name for name in extra)]
+    leaves = [_leaf(name) for name in held]
+    uncompressed = {leaf: "none" for name in leaves for leaf in (name, name.removesuffix("bytes") + "path")}
     rows = cut([sample.id for sample in samples], [encoded_size(sample) for sample in samples], ROW_GROUP)
     groups = [samples[piece.start : piece.stop] for piece in rows]
     room = _Room(max(sum(blob.size for sample in group for _, blob in sample.media()) for group in groups))
@@ -111,10 +123,10 @@ def pack(
         write_page_index=True,
     ) as writer:
         for group in groups:
-            writer.write_table(_table(group, extra, plan, room, advance), row_group_size=len(group))
+            writer.write_table(_table(group, held, plan, room, advance), row_group_size=len(group))
             room.clear()
         counting.keep()  # what comes now is the page index and the footer
-    return Packed(counting.size, tuple(_offsets(samples, pages(counting.tail(), counting.size))))
+    return Packed(counting.size, tuple(_offsets(samples, held, pages(counting.tail(), counting.size))))
 
 
 class _CountingSink:
@@ -170,22 +182,37 @@ class _Room:
 
 
 def _table(
-    samples: Sequence[Sample], extra: Sequence[str], plan: pa.Schema, room: _Room, advance: Callable[[int], None]
+    samples: Sequence[Sample], held: Iterable[str], plan: pa.Schema, room: _Room, advance: Callable[[int], None]
 ) -> pa.Table:
-    """One row group in memory, its images in ``room``."""
-    controls = [control for sample in samples for control in sample.controls]
-    made = {
-        TARGET: _images([sample.target for sample in samples], room, advance),
-        CONTROLS: arrays.lists([len(sample.controls) for sample in samples], _images(controls, room, advance)),
-        MASK: _images([sample.mask for sample in samples], room, advance),
-        "prompt": arrays.texts([sample.prompt for sample in samples]),
-        "id": arrays.texts([sample.id for sample in samples]),
-        **{name: arrays.texts([sample.extra.get(name) for sample in samples]) for name in extra},
-    }
+    """One row group in memory, its media in ``room``."""
+    placed = [_by_column(sample) for sample in samples]
+    made: dict[str, pa.Array] = {}
+    for name in held:
+        own = [blobs.get(name, ()) for blobs in placed]
+        if media.is_list(name):
+            made[name] = arrays.lists(map(len, own), _files([blob for blobs in own for blob in blobs], room, advance))
+        else:
+            made[name] = _files([next(iter(blobs), None) for blobs in own], room, advance)
+    made["prompt"] = arrays.texts([sample.prompt for sample in samples])
+    made["id"] = arrays.texts([sample.id for sample in samples])
+    for name in plan.names[len(made) :]:
+        if name == CAPTIONS:
+            texts = arrays.texts([text for sample in samples for text in sample.captions])
+            made[name] = arrays.lists([len(sample.captions) for sample in samples], texts)
+        else:
+            made[name] = arrays.texts([sample.extra.get(name) for sample in samples])
     return pa.Table.from_arrays([made[name] for name in plan.names], schema=plan)
 
 
-def _images(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], None]) -> pa.Array:
+def _by_column(sample: Sample) -> dict[str, list[Blob]]:
+    """The media of a sample by their columns."""
+    placed: dict[str, list[Blob]] = {}
+    for role, blob in sample.media():
+        placed.setdefault(media.column(role, blob.name), []).append(blob)
+    return placed
+
+
+def _files(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], None]) -> pa.Array:
     """An array of {bytes, path}; each file is read straight into the buffer that the array lies on."""
     sizes = [blob.size if blob else 0 for blob in blobs]
     data, view = room.take(sum(sizes))
@@ -196,7 +223,7 @@ def _images(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], 
     valid = arrays.validity(blobs)
     bytes_ = pa.Array.from_buffers(pa.binary(), len(blobs), [valid, arrays.offsets(sizes), data])
     paths = arrays.texts([blob.name.rpartition("/")[2] if blob else None for blob in blobs])
-    return arrays.structs(_IMAGE, [bytes_, paths], valid)
+    return arrays.structs(_FILE, [bytes_, paths], valid)
 
 
 def read_into(blob: Blob, view: memoryview) -> None:
@@ -230,25 +257,29 @@ def _changed(blob: Blob) -> DataError:
     return DataError(finding.message, hint="Run the same command again; nothing was published.", report=finding)
 
 
-def _offsets(samples: Sequence[Sample], layout: dict[str, list[Page]]) -> Iterator[tuple[int, ...]]:
+def _offsets(
+    samples: Sequence[Sample], held: Iterable[str], layout: dict[str, list[Page]]
+) -> Iterator[tuple[int, ...]]:
     """Per sample, the offset of each medium in the file, from the pages that hold them.
 
     A PLAIN page ends with its values: 4 bytes of length and the bytes, one after the other, nulls left out. So the
     offsets count back from the end of the page, whatever stands in its header.
     """
-    by_role: dict[str, list[list[int]]] = {}
-    for role, leaf in _LEAVES.items():
+    placed = [_by_column(sample) for sample in samples]
+    by_column: dict[str, list[list[int]]] = {}
+    for name in held:
+        leaf = _leaf(name)
         offsets: list[list[int]] = [[] for _ in samples]
         for page in layout[leaf]:
             at = page.end
             for row in reversed(range(page.first, page.last)):
-                for blob in reversed([blob for name, blob in samples[row].media() if name == role]):
+                for blob in reversed(placed[row].get(name, ())):
                     offsets[row].append(at - blob.size)
                     at -= blob.size + 4
                 offsets[row].reverse()
             if at < page.offset:
-                raise VerificationError(f"A page of {leaf} is shorter than the images that it should hold.")
-        by_role[role] = offsets
+                raise VerificationError(f"A page of {leaf} is shorter than what it should hold.")
+        by_column[name] = offsets
     for row, sample in enumerate(samples):
-        taken = {role: iter(rows[row]) for role, rows in by_role.items()}
-        yield tuple(next(taken[role]) for role, _ in sample.media())
+        taken = {name: iter(rows[row]) for name, rows in by_column.items()}
+        yield tuple(next(taken[media.column(role, blob.name)]) for role, blob in sample.media())

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qflux_hub import index, pack, shards
+from qflux_hub import index, media, pack, shards
 from qflux_hub.errors import RefusedError
 from qflux_hub.index import Entry, Index, Media, Remote, ShardRecord
+from qflux_hub.naming import Kind, kind_of
 from qflux_hub.report import Action, Changes, Operation
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
@@ -44,12 +45,15 @@ class SplitPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything an upload will do to the data. ``target`` is T; ``extra`` the text columns beside ours."""
+    """Everything an upload will do to the data. ``target`` is T; ``extra`` the text columns beside ours; ``held``
+    those of media, with their kinds.
+    """
 
     target: int
     extra: tuple[str, ...]
     splits: tuple[SplitPlan, ...]
     deletions: tuple[Operation, ...]
+    held: Mapping[str, Kind]
 
     @property
     def to_write(self) -> list[Shard]:
@@ -76,12 +80,13 @@ class Plan:
 def entries(samples: Sequence[Sample], facts: Mapping[str, ImageFacts], hashes: Mapping[str, bytes]) -> list[Entry]:
     """The index rows of samples whose images were hashed, in source order."""
 
-    def media(role: str, blob: Blob) -> Media:
-        known = facts[blob.name]
-        return Media(role, blob.name, hashes[blob.name], blob.size, known.width, known.height)
+    def described(role: str, blob: Blob) -> Media:
+        column, known = media.column(role, blob.name), facts[blob.name]
+        width, height = (known.width, known.height) if kind_of(blob.name) not in ("video", "audio") else (0, 0)
+        return Media(column, blob.name, hashes[blob.name], blob.size, width, height)
 
     return [
-        index.entry(sample, order, (media(role, blob) for role, blob in sample.media()))
+        index.entry(sample, order, (described(role, blob) for role, blob in sample.media()))
         for order, sample in enumerate(samples)
     ]
 
@@ -107,9 +112,16 @@ def make(
     total = sum(entry.encoded for split in rows.values() for entry in split)
     known = [one.target for one in remote.indexes.values()]
     target = shards.target_size(total, shard_size or max(known, default=shards.DEFAULT_TARGET))
+    held = columns(entry for split in rows.values() for entry in split)
     splits = tuple(
         _plan_split(
-            name, sorted(split, key=lambda entry: entry.id.encode()), remote, target, extra, taken_over.get(name, {})
+            name,
+            sorted(split, key=lambda entry: entry.id.encode()),
+            remote,
+            target,
+            extra,
+            held,
+            taken_over.get(name, {}),
         )
         for name, split in rows.items()
     )
@@ -123,7 +135,12 @@ def make(
             f"The split {name!r} on the Hub lies in files of another kind: {paths[0]}{more}.",
             hint="--mirror replaces them by this source; they stay in the repo's history.",
         )
-    return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way | doomed)))
+    return Plan(target, extra, splits, tuple(_deletions(splits, remote, prune, in_the_way | doomed)), held)
+
+
+def columns(rows: Iterable[Entry]) -> dict[str, Kind]:
+    """The columns that the media of these rows have, and what they hold."""
+    return media.of_dataset((one.role, one.name) for row in rows for one in row.media)
 
 
 def _plan_split(
@@ -132,6 +149,7 @@ def _plan_split(
     remote: Remote,
     target: int,
     extra: tuple[str, ...],
+    held: Mapping[str, Kind],
     taken_over: Mapping[str, str],
 ) -> SplitPlan:
     known = remote.indexes.get(name)
@@ -141,7 +159,7 @@ def _plan_split(
     for piece in shards.cut([entry.id for entry in rows], sizes, shards.shard_window(target)):
         part = rows[piece.start : piece.stop]
         path = index.shard_path(name, part[0].id)
-        digest = index.digest(part, target, extra, pack.LAYOUT_VERSION)
+        digest = index.digest(part, target, extra, pack.LAYOUT_VERSION, held)
         record = known.shards.get(path) if known else None
         if record is not None and record.digest == digest and _is_there(path, record, remote):
             planned.append(Shard(path, digest, tuple(_placed(row, places[row.id]) for row in part), record))
@@ -159,7 +177,7 @@ def _is_there(path: str, record: ShardRecord, remote: Remote) -> bool:
 
 def _placed(row: Entry, there: Entry) -> Entry:
     """A row of a shard that stays, with the places of its images taken from the index."""
-    return index.placed(row, there.shard, [media.offset for media in there.media])
+    return index.placed(row, there.shard, [one.offset for one in there.media])
 
 
 def _changes(rows: Sequence[Entry], known: Index | None, taken_over: Mapping[str, str]) -> Changes:

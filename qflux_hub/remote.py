@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qflux_hub import cards, codes, frontmatter, index, indexcache, pack
+from qflux_hub import cards, codes, frontmatter, index, indexcache, media, pack
 from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
 from qflux_hub.index import Entry, Index, Media, Remote
 from qflux_hub.ranges import Ranges, Span
 from qflux_hub.report import Found, Progress
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Blob, Sample
 
 CARD = "README.md"
 _NO_BRANCH = re.compile(r"[0-9a-f]{40}|refs/.*")
@@ -201,21 +201,25 @@ def samples(
             row = rows.get(texts.pop("id"))
             if row is None:
                 continue
-            spans = [Span(hub, repo_id, commit, shard, media.offset, media.size, ranges) for media in row.media]
+            spans = [Span(hub, repo_id, commit, shard, one.offset, one.size, ranges) for one in row.media]
             blobs = [
-                (media.role, Blob(media.name, media.size, span, sha256=media.sha256))
-                for media, span in zip(row.media, spans, strict=True)
+                (one.role, Blob(one.name, one.size, span, sha256=one.sha256))
+                for one, span in zip(row.media, spans, strict=True)
             ]
-            by_role = {role: [blob for name, blob in blobs if name == role] for role in (TARGET, CONTROLS, MASK)}
+            by_role: dict[str, list[Blob]] = {}
+            for column, blob in blobs:
+                by_role.setdefault(media.role(column), []).append(blob)
             sample = Sample(
                 id=row.id,
                 split=split,
                 prompt=texts.pop("prompt"),
-                controls=tuple(by_role[CONTROLS]),
-                mask=next(iter(by_role[MASK]), None),
-                target=next(iter(by_role[TARGET]), None),
+                controls=tuple(by_role.pop(CONTROLS, ())),
+                mask=next(iter(by_role.pop(MASK, ())), None),
+                target=next(iter(by_role.pop(TARGET, ())), None),
+                captions=tuple(texts.pop(CAPTIONS, None) or ()),
                 extra={name: value for name, value in texts.items() if value is not None},
                 place=shard,
+                others={name: own[0] for name, own in by_role.items()},
             )
             now = index.entry(sample, 0, ())
             if (row.prompt_sha256, row.extra_sha256) != (now.prompt_sha256, now.extra_sha256):
@@ -284,7 +288,8 @@ def _content(row: Mapping[str, Any]) -> str | None:
     present = [(role, image) for role, image in images if image is not None]
     if not row["id"] or row["prompt"] is None or any(image["bytes"] is None for _, image in present):
         return None
-    extra = {name: row[name] for name in row.keys() - set(pack.columns(()))}
-    sample = Sample(id=row["id"], split="", prompt=row["prompt"], controls=(), extra=extra)
-    media = [Media(role, "", hashlib.sha256(image["bytes"]).digest(), 0, 0, 0) for role, image in present]
-    return index.entry(sample, 0, media).content
+    extra = {name: row[name] for name in row.keys() - {*pack.columns(()), CAPTIONS}}
+    captions = tuple(row.get(CAPTIONS) or ())
+    sample = Sample(id=row["id"], split="", prompt=row["prompt"], controls=(), extra=extra, captions=captions)
+    files = [Media(role, "", hashlib.sha256(image["bytes"]).digest(), 0, 0, 0) for role, image in present]
+    return index.entry(sample, 0, files).content

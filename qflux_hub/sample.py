@@ -14,7 +14,11 @@ Opener = Callable[[str], BinaryIO]
 """Opens a blob's bytes by its name. Must be picklable; one opener serves all the blobs of a tree."""
 
 CONTROLS, MASK, TARGET = "control_images", "control_mask", "target_image"
-"""The names of the media roles, which are also their column names on the Hub."""
+"""The names of the media roles, which are also the columns that their images have on the Hub."""
+ROLES = (TARGET, CONTROLS, MASK)
+"""All of them, in the order of ``Sample.media``."""
+CAPTIONS = "captions"
+"""The column of further captions."""
 
 NO_EXTRA: Mapping[str, str | None] = {}
 """Shared by all samples without extra columns; never written to."""
@@ -56,13 +60,18 @@ class Blob:
         return self.opener(self.name)
 
 
+NO_OTHERS: Mapping[str, Blob] = {}
+"""Shared by all samples without further files; never written to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row: an edit from control images, under an optional mask, to an optional target.
+    """One row: an edit from controls, under an optional mask, to an optional target. Each is an image, video or sound.
 
-    ``controls`` has the main control first, then 1, 2, …; ``extra`` carries the columns that qflux gives no meaning;
-    ``place`` says where the sample was read from: ``train.csv:17``, or a folder with its ``/`` when it is the file
-    there that has the sample's name and ``.txt``. ``id`` is unique in its split.
+    ``controls`` has the main control first, then 1, 2, …; ``extra`` carries the columns that qflux gives no meaning,
+    and ``others`` the files; ``captions`` are those beside the prompt, where there are several. ``place`` says where
+    the sample was read from: ``train.csv:17``, or a folder with its ``/`` when it is the file there that has the
+    sample's name and ``.txt``. ``id`` is unique in its split.
     """
 
     id: str
@@ -73,6 +82,8 @@ class Sample:
     target: Blob | None = None
     extra: Mapping[str, str | None] = field(default_factory=lambda: NO_EXTRA)
     place: str = ""
+    captions: tuple[str, ...] = ()
+    others: Mapping[str, Blob] = field(default_factory=lambda: NO_OTHERS)
 
     @property
     def origin(self) -> str:
@@ -85,10 +96,11 @@ class Sample:
         return next(blob for _, blob in self.media())
 
     def media(self) -> Iterator[tuple[str, Blob]]:
-        """(role, blob) of every image, in the order of the columns on the Hub: target, controls, mask."""
+        """(role, blob) of every file, in this order: target, controls, mask, others, whose names are their roles."""
         if self.target is not None:
             yield TARGET, self.target
         for control in self.controls:
             yield CONTROLS, control
         if self.mask is not None:
             yield MASK, self.mask
+        yield from self.others.items()

@@ -37,7 +37,7 @@ ROW_GROUP = Window(32 * MB, 96 * MB, slice(8, 16))
 
 def encoded_size(sample: Sample) -> int:
     """The bytes that a sample adds to a shard, by which shards and row groups are cut."""
-    texts = len(sample.prompt) + sum(len(value) for value in sample.extra.values() if value)
+    texts = len(sample.prompt) + sum(len(value) for value in (*sample.extra.values(), *sample.captions) if value)
     return sum(blob.size for _, blob in sample.media()) + texts + _ROW_OVERHEAD
 
 

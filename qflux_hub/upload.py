@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Unpack
 
-from qflux_hub import __version__, cards, codes, index, indexcache, pack, plan, remote
+from qflux_hub import __version__, cards, codes, index, indexcache, media, pack, plan, remote
 from qflux_hub.errors import (
     ConflictError,
     DataError,
@@ -38,7 +38,7 @@ from qflux_hub.options import UploadKeywords, UploadOptions
 from qflux_hub.plan import Plan, Shard
 from qflux_hub.remote import Head
 from qflux_hub.report import Action, Finding, Operation, Progress, UploadReport
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Sample
 from qflux_hub.source import (
     Scan,
     Source,
@@ -311,6 +311,7 @@ class _Upload:
 
     def _plan(self, scan: Scan, head: Head, rows: Mapping[str, Sequence[Entry]]) -> Plan:
         extra = {name for sample in scan.samples() for name in sample.extra}
+        extra |= {CAPTIONS} if any(sample.captions for sample in scan.samples()) else set()
         for split, split_rows in rows.items():
             if any(row.shard for row in split_rows):
                 extra |= set(head.remote.indexes[split].extra)
@@ -381,8 +382,7 @@ class _Upload:
 
             send, samples = self._sender(hub), self._samples(hub, scan, head, missing)
             under_way = [
-                pool.submit(send_shard, send, shard, samples[shard.path], planned.extra, advance, turns)
-                for shard in missing
+                pool.submit(send_shard, send, shard, samples[shard.path], planned, advance, turns) for shard in missing
             ]
             try:
                 for sent in as_completed(under_way):
@@ -458,7 +458,7 @@ class _Upload:
             head.card,
             repo_id=self.repo_id,
             splits=[_facts(name, known) for name, known in splits.items()],
-            features=pack.features(extra),
+            features=pack.features(extra, plan.columns(row for known in splits.values() for row in known.entries)),
             version=__version__,
             drop=gone,
         )
@@ -495,12 +495,12 @@ class _Upload:
             )
         for shard in planned.to_write:
             _, rows = self.done[shard.digest]
-            media = [media for row in rows for media in row.media]
-            for image in {media[0], media[-1]}:
-                data = hub.read(self.repo_id, shard.path, commit, (image.offset, image.offset + image.size))
-                if hashlib.sha256(data).digest() != image.sha256:
+            files = [one for row in rows for one in row.media]
+            for one in {files[0], files[-1]}:
+                data = hub.read(self.repo_id, shard.path, commit, (one.offset, one.offset + one.size))
+                if hashlib.sha256(data).digest() != one.sha256:
                     raise VerificationError(
-                        f"{image.name} came back from {shard.path} with other bytes than were sent.",
+                        f"{one.name} came back from {shard.path} with other bytes than were sent.",
                         hint="Run the same command again; if it stays so, the Hub's storage is damaged.",
                     )
 
@@ -537,7 +537,7 @@ def send_shard(
     send: Send,
     shard: Shard,
     samples: Sequence[Sample],
-    extra: Sequence[str],
+    planned: Plan,
     advance: Callable[[int], None],
     turns: AbstractContextManager[object],
 ) -> tuple[str, ShardRecord, tuple[Entry, ...], int]:
@@ -549,7 +549,7 @@ def send_shard(
 
     def write(sink: Stream) -> None:
         with turns:
-            packed.append(pack.pack(samples, extra, sink, advance))
+            packed.append(pack.pack(samples, planned.extra, sink, advance, planned.held))
 
     try:
         sent = send(shard.path, write)
@@ -567,17 +567,18 @@ def send_shard(
 
 def _facts(split: str, known: Index) -> cards.SplitFacts:
     """What the card says of a split, from its index."""
-    media = [image for row in known.entries for image in row.media]
-    controls = [sum(image.role == CONTROLS for image in row.media) for row in known.entries]
+    files = [one for row in known.entries for one in row.media]
+    roles = Counter(media.role(one.role) for one in files)
+    controls = [sum(media.role(one.role) == CONTROLS for one in row.media) for row in known.entries]
     return cards.SplitFacts(
         split,
         samples=len(known.entries),
         bytes=sum(record.size for record in known.shards.values()),
         files=f"data/{split}/*.parquet",
         controls=(min(controls), max(controls)),
-        masks=sum(image.role == MASK for image in media),
-        targets=sum(image.role == TARGET for image in media),
-        formats=Counter(split_extension(image.name)[1].lstrip(".") for image in media),
+        masks=roles[MASK],
+        targets=roles[TARGET],
+        formats=Counter(split_extension(one.name)[1].lstrip(".") for one in files),
     )
 
 

@@ -23,8 +23,8 @@ from blake3 import blake3
 
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, VerificationError
 from qflux_hub.naming import (
-    IMAGE_EXTENSIONS,
     LONGEST,
+    MEDIA_EXTENSIONS,
     control_stem,
     mask_stem,
     on_disk,
@@ -33,7 +33,7 @@ from qflux_hub.naming import (
     split_extension,
 )
 from qflux_hub.report import Loss, Task
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
+from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import stamp_of
 
 WORKERS = 4
@@ -58,6 +58,7 @@ class Placed:
     prompt: str
     extra: Mapping[str, str | None]
     paths: tuple[str, ...]
+    captions: tuple[str, ...] = ()
 
     def of(self, role: str) -> list[str]:
         """The paths of the media of one role."""
@@ -74,17 +75,20 @@ def losses(samples: Sequence[Sample], placed: Sequence[Placed], why: Mapping[str
     """What of ``samples`` will not be read back from ``placed``; ``why`` explains it by the first word of each."""
     counts: Counter[str] = Counter()
     held = {one.source.id for one in placed}
+    controls = {sample.id: sample.controls for sample in samples}
     counts["sample"] = len(samples) - len(held)
     order = (sample.id for sample in samples if sample.id in held)
     counts["order"] = sum(one.source.id != own for one, own in zip(placed, order, strict=True))
     for one in placed:
         counts["id"] += one.id != one.source.id
         counts["prompt"] += one.prompt != one.source.prompt
+        counts["captions"] += one.captions != one.source.captions
+        counts["control order"] += one.source.controls != controls[one.source.id]
         for column in one.source.extra.keys() | one.extra.keys():
             counts[f"column {column}"] += one.source.extra.get(column) != one.extra.get(column)
         for path, (role, blob) in zip(one.paths, one.source.media(), strict=True):
             if not path:
-                counts[_ROLES[role]] += 1
+                counts[_ROLES.get(role, f"other {role}")] += 1
             elif path.rpartition("/")[2] != blob.name.rpartition("/")[2]:
                 counts["file name"] += 1
     first = [*_ROLES.values(), "sample", "id", "order", "prompt"]
@@ -138,12 +142,13 @@ def bases(samples: Sequence[Sample], longest: str) -> list[str]:
 
 def is_held(blob: Blob) -> bool:
     """Has an extension by which readers know what it is."""
-    return extension(blob).lower() in IMAGE_EXTENSIONS
+    return extension(blob).lower() in MEDIA_EXTENSIONS
 
 
 def has_media(sample: Sample) -> bool:
-    """Has media, all of which are held."""
-    return any(True for _ in sample.media()) and all(is_held(blob) for _, blob in sample.media())
+    """Has media in its roles, all of which are held."""
+    media = [blob for role, blob in sample.media() if role in ROLES]
+    return bool(media) and all(map(is_held, media))
 
 
 def extension(blob: Blob) -> str:
@@ -421,4 +426,5 @@ def verified(sample: Sample) -> Sample:
         return replace(blob, opener=_Verifying(blob)) if blob and blob.sha256 else blob
 
     controls = tuple(replace(one, opener=_Verifying(one)) if one.sha256 else one for one in sample.controls)
-    return replace(sample, controls=controls, mask=checked(sample.mask), target=checked(sample.target))
+    others = {name: checked(one) or one for name, one in sample.others.items()}
+    return replace(sample, controls=controls, mask=checked(sample.mask), target=checked(sample.target), others=others)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from hypothesis import strategies as st
 
+from qflux_hub import media
+from qflux_hub.naming import split_extension
 from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 
 Splits = Mapping[str, Sequence[Sample]]
@@ -60,6 +62,23 @@ _PATHS = "a.png|A.png|a.JPG|x/a.png|x/a_mask.png|../a.png|/etc/a.png|c:/a.png|co
 NAMES = st.sampled_from([*_PATHS.split("|"), "a\\b.png", "x/ a.png", "~/a.png", "caf\u00e9.png", "cafe\u0301.png"])
 
 
+CAPTIONS = st.lists(TEXTS | st.sampled_from(["", "[1]", " x "]), max_size=2).map(tuple)
+_ODD_OTHERS = [
+    "depth",
+    "wav",
+    "a.b",
+    "image",
+    "note",
+    "x_file_name",
+    "txt",
+    "json",
+    "a.txt",
+    "what?",
+    "x/y",
+    "captions",
+]
+
+
 @st.composite
 def datasets(draw: st.DrawFn, ids: st.SearchStrategy[str] = ODD_IDS, *, odd: bool = True) -> Splits:
     """Splits of samples. Every file has a content of its own, so that it is known again wherever it lies."""
@@ -67,6 +86,7 @@ def datasets(draw: st.DrawFn, ids: st.SearchStrategy[str] = ODD_IDS, *, odd: boo
     for split in draw(st.sampled_from([["train"], ["train", "test"]])):
         names = draw(st.lists(ids, min_size=1, max_size=5, unique=True))
         columns = draw(st.lists(COLUMNS if odd else PLAIN_IDS.map("x_{}".format), max_size=2, unique=True))
+        others = draw(st.lists(st.sampled_from(_ODD_OTHERS if odd else ["depth", "wav"]), max_size=2, unique=True))
         made[split] = []
         for name in names:
             plain = sample(
@@ -78,8 +98,30 @@ def datasets(draw: st.DrawFn, ids: st.SearchStrategy[str] = ODD_IDS, *, odd: boo
                 target=draw(st.booleans()),
                 extra={column: draw((TEXTS | st.none()) if odd else TEXTS.map(_plain)) for column in columns},
             )
+            plain = _mixed(draw, plain, set(others) - set(columns), odd=odd) if draw(st.booleans()) else plain
             made[split].append(_renamed(draw, plain) if odd and draw(st.booleans()) else plain)
     return made
+
+
+def _mixed(draw: st.DrawFn, one: Sample, others: Collection[str], *, odd: bool) -> Sample:
+    """The sample with videos and sounds, several captions and files of no role."""
+
+    def other(own: Blob) -> Blob:
+        stem, _ = split_extension(own.name)
+        return replace(own, name=stem + draw(st.sampled_from([".png", ".mp4", ".wav"])))
+
+    def further(name: str) -> Blob:
+        ending = draw(st.sampled_from([".png", ".webm", ".npy", "", ".txt"] if odd else [".png", ".flac"]))
+        return blob(f"{one.split}/{name.split('/')[0]}/{one.id}{ending}", f"{one.split}/{one.id} {name}".encode())
+
+    controls = tuple(map(other, one.controls))
+    return replace(
+        one,
+        controls=controls if odd else media.grouped(controls),
+        target=one.target and other(one.target),
+        captions=draw(CAPTIONS),
+        others={name: further(name) for name in sorted(others) if draw(st.booleans())},
+    )
 
 
 def _plain(text: str) -> str:
@@ -92,14 +134,11 @@ def _renamed(draw: st.DrawFn, one: Sample) -> Sample:
     def other(own: Blob) -> Blob:
         return Blob(draw(NAMES), own.size, own.opener)
 
-    return Sample(
-        one.id,
-        one.split,
-        one.prompt,
-        tuple(map(other, one.controls)),
-        other(one.mask) if one.mask else None,
-        other(one.target) if one.target else None,
-        one.extra,
+    return replace(
+        one,
+        controls=tuple(map(other, one.controls)),
+        mask=one.mask and other(one.mask),
+        target=one.target and other(one.target),
     )
 
 
@@ -110,13 +149,15 @@ def content(own: Blob) -> bytes:
 
 def key(one: Sample) -> bytes:
     """What a sample is known by, whatever became of its texts."""
-    return content(next(own for _, own in one.media()))
+    return content(one.target) if one.target else min(map(content, one.controls))
 
 
 def facts(one: Sample) -> dict[str, Any]:
     """All that a sample is, but for where its files lie."""
     roles = {role: [content(own) for name, own in one.media() if name == role] for role in (TARGET, CONTROLS, MASK)}
-    return {"id": one.id, "prompt": one.prompt, "extra": dict(one.extra), **roles}
+    others = {name: content(own) for name, own in one.others.items()}
+    texts = {"prompt": one.prompt, "captions": one.captions, "extra": dict(one.extra)}
+    return {"id": one.id, **texts, **roles, "others": others}
 
 
 def actual_losses(before: Sequence[Sample], after: Sequence[Sample]) -> dict[str, int]:
@@ -132,12 +173,15 @@ def actual_losses(before: Sequence[Sample], after: Sequence[Sample]) -> dict[str
             continue
         counts["id"] += one.id != other.id
         counts["prompt"] += one.prompt != other.prompt
+        counts["captions"] += one.captions != other.captions
+        order = [[content(own) for own in version.controls] for version in (one, other)]
+        counts["control order"] += sorted(order[0]) == sorted(order[1]) and order[0] != order[1]
         for column in one.extra.keys() | other.extra.keys():
             counts[f"column {column}"] += one.extra.get(column) != other.extra.get(column)
-        there = {content(own): own.name for _, own in other.media()}
+        there = {(role, content(own)): own.name for role, own in other.media()}
         for role, own in one.media():
-            if content(own) not in there:
-                counts[{TARGET: "target", MASK: "mask", CONTROLS: "control"}[role]] += 1
-            elif there[content(own)].rpartition("/")[2] != own.name.rpartition("/")[2]:
+            if (role, content(own)) not in there:
+                counts[{TARGET: "target", MASK: "mask", CONTROLS: "control"}.get(role, f"other {role}")] += 1
+            elif there[role, content(own)].rpartition("/")[2] != own.name.rpartition("/")[2]:
                 counts["file name"] += 1
     return {what: count for what, count in counts.items() if count}

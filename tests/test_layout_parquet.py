@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_found_in_one_run(tmp_path):
         id=["a", "a", "b", "c"],
         prompt=["1", "2", "3", "4"],
         control_images=[[image("a.png")], [image("b.png")], [], [{"bytes": None, "path": "c.png"}]],
-        depth=[image("d.png")] * 4,
+        depths=[[image("d.png")]] * 4,
     )
     read = scan(tmp_path)
     assert read.ids == ["a"]

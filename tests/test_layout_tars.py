@@ -48,8 +48,9 @@ def test_members_of_a_key_are_a_sample(tmp_path):
     tar(tmp_path / "train-00001.tar", *sample("1"))
     tar(tmp_path / "train-00000.tar", *members)
     read = scan(tmp_path)
-    assert (read.layout, read.ids, read.codes) == ("webdataset", ["x/0", "1"], ["unused-file"])
+    assert (read.layout, read.ids, read.codes) == ("webdataset", ["x/0", "1"], [])
     first = read["x/0"]
+    assert {name: content(one) for name, one in first.others.items()} == {"npy": b"123"}
     assert (first.prompt, first.extra) == (" Hi\n", {"seed": "3", "tags": '["a"]'})
     assert [content(one) for one in first.controls] == [picture("x/0.control.png"), picture("x/0.control_1.webp")]
     assert (content(first.mask), content(first.target)) == (picture("x/0.mask.PNG"), picture("x/0.jpg"))
@@ -70,7 +71,6 @@ def test_text_to_image_needs_no_control(tmp_path):
         ([*sample("a"), ("a.png", None)], "ambiguous-file"),
         ([*sample("a"), ("a.txt", "again")], "ambiguous-file"),
         ([*sample("a"), ("README", "hi")], "unused-file"),
-        ([*sample("a"), ("a.depth.png", None)], "unused-file"),
         ([*sample("a", b"\xff")], "undecodable-prompt"),
         ([*sample("a"), ("a.json", "{")], "undecodable-table"),
     ],

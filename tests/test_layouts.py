@@ -115,8 +115,9 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
         "  parquet: no Parquet file at the top, in data/ or in the folder of a split\n"
         "  webdataset: no tar at the top, in data/ or in the folder of a split\n"
-        "  lists: no prompts.txt (or captions.txt) beside an images.txt, at the top or in the folder of a split\n"
-        "  pairs: no .txt beside an image of the same name, at the top or in the folder of a split"
+        "  lists: no prompts.txt (or captions.txt) beside an images.txt or videos.txt, at the top or in the folder "
+        "of a split\n"
+        "  pairs: no .txt beside an image or video of the same name, at the top or in the folder of a split"
     )
     assert error.hint == (
         "The dataset's folder is the one that holds:\n"
@@ -125,8 +126,8 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name\n"
         "  data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image\n"
         "  train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg\n"
-        "  train/prompts.txt  with a caption per line   train/images.txt  with a path per line\n"
-        "  train/cat.txt   train/cat.jpg"
+        "  train/prompts.txt  with a caption per line   train/images.txt or videos.txt  with a path per line\n"
+        "  train/cat.txt   train/cat.jpg or cat.mp4"
     )
 
 

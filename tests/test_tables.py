@@ -516,7 +516,7 @@ def test_all_missing_files_of_a_row_are_said(tmp_path):
         (".", "is a folder"),
         ("empty/deep", "empty/deep is a folder"),
         ("absent/a.png", "there is no folder absent/ for absent/a.png"),
-        ("notes.txt", "notes.txt has no image's extension"),
+        ("notes.txt", "notes.txt has no extension of an image, video or sound"),
         ("SUB/X.png", "Did you mean sub/x.png?"),
         ("sub/X.png", "Did you mean sub/x.png?"),
         ("https://host/a.png", "is an address"),

@@ -14,7 +14,7 @@ from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
-    IMAGE_EXTENSIONS,
+    MEDIA_EXTENSIONS,
     PROMPT_EXTENSION,
     Part,
     base_of,
@@ -29,7 +29,7 @@ from qflux_hub.naming import (
     to_parse,
 )
 from qflux_hub.report import Finding, Found
-from qflux_hub.sample import MASK, TARGET, Sample
+from qflux_hub.sample import MASK, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, bases, extension, has_media, numbers
@@ -42,7 +42,9 @@ LOSES: Mapping[str, str] = {
     "id": "it cannot name files, or another sample's files would have the same names",
     "order": "samples are read in the order of their names",
     "prompt": "outer white space and line ends of Windows are no part of a prompt",
+    "captions": "there is one text for each sample",
     "column": "there is no place for further columns",
+    "other": "there is no place for further files",
     "file": "files are named after their sample",
 }
 
@@ -183,7 +185,7 @@ def _list(tree: Tree, folder: str, stems: dict[str, str]) -> tuple[_Names, _Name
     images, prompts, others = _Names(folder), _Names(folder), []
     for name in tree.files.get(folder, ()):
         stem, extension = split_extension(name)
-        if extension in IMAGE_EXTENSIONS:
+        if extension in MEDIA_EXTENSIONS:
             kind = images
         elif extension == PROMPT_EXTENSION:
             kind = prompts
@@ -350,6 +352,9 @@ def _place(split: str, samples: Sequence[Sample]) -> list[Placed]:
         stems = iter([control_stem(base, number) for number in numbers(sample)])
         paths = []
         for role, blob in sample.media():
+            if role not in ROLES:
+                paths.append("")
+                continue
             stem = {TARGET: base, MASK: mask_stem(base)}.get(role) or next(stems)
             beside = f"{split}/{TARGET_FOLDER}/{stem}{extension(blob)}"
             is_beside = role == TARGET or (role == MASK and blob.name == beside)

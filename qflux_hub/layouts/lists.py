@@ -1,22 +1,24 @@
-"""Two lists: one file with a caption per line, one with the path of an image per line, as finetrainers reads them.
+"""Two lists: one file with a caption per line, one with the path of a file per line, as finetrainers reads them.
 
-``captions.txt``, ``caption.txt``, ``prompts.txt`` or ``prompt.txt`` beside ``images.txt`` or ``image.txt``, in the
-folder of the split, or at the top for a single split called train. Line N belongs to line N; a line ends at LF or CR LF
-and at nothing else (finetrainers also ends it at U+2028 and the like, so captions are written without them). Paths are
-relative to the lists. Captions are taken as they stand. They hold a target and a prompt, no controls: text to image.
+``captions.txt``, ``caption.txt``, ``prompts.txt`` or ``prompt.txt`` beside ``images.txt``, ``image.txt``,
+``videos.txt`` or ``video.txt`` (here also ``audios.txt`` or ``audio.txt``), in the folder of the split, or at the top
+for a single split called train. Line N belongs to line N; a line ends at LF or CR LF and at nothing else (finetrainers
+also ends it at U+2028 and the like, so captions are written without them). Paths are relative to the lists. Captions
+are taken as they stand. They hold a target and a prompt, no controls: text to image, video or sound.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.layouts.splitting import illegal, legal
-from qflux_hub.naming import is_split_name
+from qflux_hub.naming import is_split_name, kind_of
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import decode_table
@@ -24,25 +26,27 @@ from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, bases, extension, is_held
 
 NAME = "lists"
-SHAPE = "train/prompts.txt  with a caption per line   train/images.txt  with a path per line"
+SHAPE = "train/prompts.txt  with a caption per line   train/images.txt or videos.txt  with a path per line"
 LOSES: Mapping[str, str] = {
-    "sample": "it has no target image, or one with an extension that is not read",
-    "control": "there is no place for control images",
+    "sample": "it has no target, or one with an extension that is not read",
+    "control": "there is no place for controls",
     "mask": "there is no place for masks",
     "id": "ids are the names of files, and it cannot name one",
     "prompt": "a caption is one line, and begins with no byte order mark",
+    "captions": "there is one line for each file",
     "column": "there is no place for further columns",
+    "other": "there is no place for further files",
     "file": "files are named after their sample",
 }
 _CAPTIONS = ("captions.txt", "caption.txt", "prompts.txt", "prompt.txt")
-_IMAGES = ("images.txt", "image.txt")
+_FILES = ("images.txt", "image.txt", "videos.txt", "video.txt", "audios.txt", "audio.txt")
 _BREAKS = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 
 def of_folder(names: Sequence[str]) -> tuple[list[str], list[str]] | None:
-    """The (caption lists, image lists) among the names of a folder's files; None unless there is one of both."""
-    captions, images = ([name for name in known if name in names] for known in (_CAPTIONS, _IMAGES))
-    return (captions, images) if captions and images else None
+    """The (caption lists, file lists) among the names of a folder's files; None unless there is one of both."""
+    captions, files = ([name for name in known if name in names] for known in (_CAPTIONS, _FILES))
+    return (captions, files) if captions and files else None
 
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
@@ -62,7 +66,7 @@ def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
     return (
         illegal(_folders(tree))
-        or "no prompts.txt (or captions.txt) beside an images.txt, at the top or in the folder of a split"
+        or "no prompts.txt (or captions.txt) beside an images.txt or videos.txt, at the top or in the folder of a split"
     )
 
 
@@ -86,9 +90,9 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     folder = _folders(tree)[split]
     same = of_folder(tree.files.get(folder, ()))
     assert same is not None  # noqa: S101 - the folder is one of those that have both
-    captions_path, images_path = (posixpath.join(folder, names[0]) for names in same)
+    captions_path, files_path = (posixpath.join(folder, names[0]) for names in same)
     texts = []
-    for path in (captions_path, images_path):
+    for path in (captions_path, files_path):
         try:
             text = decode_table(tree.read(path), path, found)
         except OSError as error:
@@ -102,8 +106,8 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     captions, paths = texts
     if len(captions) != len(paths):
         shorter = min(len(captions), len(paths))
-        counts = f"{captions_path} has {len(captions):,} lines, {images_path} {len(paths):,}"
-        longer = captions_path if len(captions) > len(paths) else images_path
+        counts = f"{captions_path} has {len(captions):,} lines, {files_path} {len(paths):,}"
+        longer = captions_path if len(captions) > len(paths) else files_path
         message = f"{counts}; first unmatched: line {shorter + 1} of {longer}."
         found(codes.UNEVEN_LISTS(longer, message, line=shorter + 1))
         return
@@ -119,12 +123,12 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         )
         for number, (text, path) in enumerate(zip(captions, paths, strict=True), 1)
     ]
-    files = Files(tree, images_path, found, set())
-    for row, name in zip(rows, ids_of(rows, images_path, split, found), strict=True):
+    files = Files(tree, files_path, found, set())
+    for row, name in zip(rows, ids_of(rows, files_path, split, found), strict=True):
         key = (split, name)
         if not row.target:
-            message = f"{images_path}, line {row.line} names no image, so the sample is left out."
-            found(codes.MISSING_TARGET(images_path, message, line=row.line, sample=key))
+            message = f"{files_path}, line {row.line} names no file, so the sample is left out."
+            found(codes.MISSING_TARGET(files_path, message, line=row.line, sample=key))
             continue
         target = files.find(row.target, row, key)
         try:
@@ -136,24 +140,30 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-    """Every sample that has a target: its image in ``<split>/images/``, its prompt on one line."""
+    """Every sample that has a target: its file in a folder called like its kind, its prompt on one line."""
     return {split: list(_placed(split, samples)) for split, samples in splits.items()}
 
 
 def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
     fitting = [one for one in samples if one.target and is_held(one.target)]
     for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
-        paths = (f"{split}/images/{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
+        paths = (
+            f"{split}/{kind_of(blob.name)}s/{base}{extension(blob)}" if role == TARGET else ""
+            for role, blob in sample.media()
+        )
         prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
         yield Placed(sample, base, prompt, {}, tuple(paths))
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
-    """The images, then the lists."""
+    """The files, then the lists. That of the files is called after the kind of most of them."""
     for samples in placed.values():
         for one in samples:
             yield from (Output(path, blob) for path, blob in one.files())
     for split, samples in placed.items():
-        named = (path.removeprefix(f"{split}/") for one in samples for path in one.of(TARGET))
+        paths = [path for one in samples for path in one.of(TARGET)]
+        kinds = Counter(map(kind_of, paths))
+        kind = max(sorted(kinds), key=kinds.__getitem__)
+        named = (path.removeprefix(f"{split}/") for path in paths)
         yield Output.of(f"{split}/prompts.txt", "".join(f"{one.prompt}\n" for one in samples).encode())
-        yield Output.of(f"{split}/images.txt", "".join(f"{path}\n" for path in named).encode())
+        yield Output.of(f"{split}/{kind}s.txt", "".join(f"{path}\n" for path in named).encode())

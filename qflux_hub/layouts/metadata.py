@@ -1,11 +1,12 @@
-"""The metadata layout of `datasets`' imagefolder: ``metadata.jsonl`` beside the images that its rows name.
+"""The metadata layout of `datasets`' imagefolder and videofolder: ``metadata.jsonl`` beside the files its rows name.
 
 ``metadata.jsonl``, ``.csv``, ``.parquet`` or ``.json`` (a list of objects) lies in the folder of its split, or at the
 top for a single split called train; paths are relative to it. A column ``<name>_file_name`` names one image and
 ``<name>_file_names`` a list of them: ``target_image_file_name``, ``control_images_file_names``,
-``control_mask_file_name``; a plain ``file_name`` is the target. Prompts (``prompt``, ``text``, ``caption``, …) are
-taken as they stand. Without any control column the samples have none: text to image. Other columns are carried as text.
-Rows keep their order.
+``control_mask_file_name``, and of videos ``target_video_file_name`` and so on; a plain ``file_name`` is the target.
+Prompts (``prompt``, ``text``, ``caption``, …) are taken as they stand; of a list of them, the first is the prompt.
+Without any control column the samples have none: text to image. Other columns are carried along: as files, when all
+that they name lie there, else as text. Rows keep their order.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from qflux_hub import codes
+from qflux_hub import codes, media
 from qflux_hub.errors import DataError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.room import Room, recorded
@@ -26,21 +27,23 @@ from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, split_extension
 from qflux_hub.report import Found
-from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, has_media
+from qflux_hub.writing import Output, Placed, bases, has_media, is_held
 
 NAME = "metadata"
 SHAPE = "train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name"
 LOSES: Mapping[str, str] = {
-    "sample": "it has no image, or one with an extension that is not read",
+    "sample": "it has no file, or one with an extension that is not read",
     "column": "its name means an image or another role here",
+    "other": "its name means something else here, or its extension is not that of an image, video or sound",
     "file": "some disk cannot hold it, or holds another file by it, or it lies outside of its split's folder",
 }
 _KINDS = ("jsonl", "csv", "parquet", "json")
 _ID, _PROMPT = "id", "prompt"
-_FILE = {TARGET: f"{TARGET}_file_name", CONTROLS: f"{CONTROLS}_file_names", MASK: f"{MASK}_file_name"}
+_MIXED = {TARGET: "target", CONTROLS: "control", MASK: "mask"}
+"""What files of a role are called when they are of several kinds; else by their column on the Hub."""
 
 Record = tuple[int, Mapping[str, Any]]
 """(line or row, from 1; column -> value)"""
@@ -101,20 +104,28 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample: {path} has no rows."))
         return
     folder = posixpath.dirname(path)
-    carried = [name for name in names if name not in chosen.all()]
-    rows = [_row(line, record, chosen, carried, folder) for line, record in records]
     files = Files(tree, path, found, set())
+    spare = [name for name in names if name not in chosen.all() and name != CAPTIONS]
+    others = [name for name in spare if name in naming and _lie_there(name, records, files, folder)]
+    carried = [name for name in spare if name not in others]
+    rows = [_row(line, record, chosen, carried, others, folder) for line, record in records]
     usable = 0
     for row, name in zip(rows, ids_of(rows, path, split, found), strict=True):
         key = (split, name)
         if not row.controls and (chosen.controls or not row.target):
-            what = "control image" if chosen.controls else "image"
+            what = "control" if chosen.controls else "file"
             message = f"{path}, line {row.line}: no {what} is named, so the sample is left out."
             found(codes.MISSING_CONTROL(path, message, line=row.line, sample=key))
             continue
         controls = [files.find(own, row, key) for _, own in row.controls]
         target, mask = (files.find(own, row, key) if own else None for own in (row.target, row.mask))
-        if None in controls or (row.target and target is None) or (row.mask and mask is None):
+        further = {called: files.find(own, row, key) for called, own in row.others}
+        if (
+            None in controls
+            or None in further.values()
+            or (row.target and target is None)
+            or (row.mask and mask is None)
+        ):
             continue
         try:
             sample = Sample(
@@ -126,6 +137,8 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 target=tree.blob(target) if target else None,
                 extra=row.extra,
                 place=f"{path}:{row.line}",
+                captions=row.captions,
+                others={called: tree.blob(other) for called, other in further.items() if other} or NO_OTHERS,
             )
         except OSError as error:
             found(unreadable(error, key, row.line))
@@ -136,26 +149,55 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample that can be read."))
 
 
-def _row(line: int, record: Mapping[str, Any], chosen: roles.Columns, carried: Iterable[str], folder: str) -> Row:
-    def named(column: str | None) -> list[str]:
-        value = record.get(column) if column else None
-        if isinstance(value, str) and value.lstrip().startswith("["):  # how a CSV holds a list
-            with suppress(ValueError):
-                value = json.loads(value)
-        listed = value if isinstance(value, list) else [value]
-        return [normal_path(posixpath.join(folder, one.strip())) for one in listed if isinstance(one, str) and one]
+def _named(value: Any, folder: str) -> list[str]:
+    """The paths that a cell names."""
+    if isinstance(value, str) and value.lstrip().startswith("["):  # how a CSV holds a list
+        with suppress(ValueError):
+            value = json.loads(value)
+    listed = value if isinstance(value, list) else [value]
+    return [normal_path(posixpath.join(folder, one.strip())) for one in listed if isinstance(one, str) and one]
 
-    controls = [path for column in chosen.controls for path in named(column)]
+
+def _lie_there(column: str, records: Iterable[Record], files: Files, folder: str) -> bool:
+    """Whether a column names one file in each row, or none, and all of them lie there."""
+    named = [_named(record.get(column), folder) for _, record in records]
+    return any(named) and all(len(paths) <= 1 and all(map(files.has, paths)) for paths in named)
+
+
+def _row(
+    line: int,
+    record: Mapping[str, Any],
+    chosen: roles.Columns,
+    carried: Iterable[str],
+    others: Iterable[str],
+    folder: str,
+) -> Row:
+    def named(columns: Iterable[str]) -> dict[str, str]:
+        return {column: paths[0] for column in columns if (paths := _named(record.get(column), folder))}
+
+    controls = [path for column in chosen.controls for path in _named(record.get(column), folder)]
+    targets, masks = list(named(chosen.targets).items()), list(named(chosen.masks).items())
+    spare = [*targets[1:], *masks[1:], *named(others).items()]
+    prompt = record.get(chosen.prompt)
+    prompts = roles.captions(prompt) if isinstance(prompt, list) else (roles.text(prompt) or "",)
     extra = {name: text for name in carried if (text := roles.text(record.get(name))) is not None}
     return Row(
         line=line,
         id=roles.text(record.get(chosen.id)) or "" if chosen.id else "",
-        prompt=roles.text(record.get(chosen.prompt)) or "",
-        target=next(iter(named(chosen.target)), ""),
-        mask=next(iter(named(chosen.mask)), ""),
+        prompt=next(iter(prompts), ""),
+        target=targets[0][1] if targets else "",
+        mask=masks[0][1] if masks else "",
         controls=tuple(enumerate(controls)),
         extra=extra or NO_EXTRA,
+        captions=(*prompts[1:], *(roles.captions(record.get(CAPTIONS)) if chosen.prompt != CAPTIONS else ())),
+        others=tuple((_called(column, carried), path) for column, path in spare),
     )
+
+
+def _called(column: str, carried: Iterable[str]) -> str:
+    """The name of a file without a role: that of its column, but for its ending where no text has that name."""
+    name = roles.files_name(column)
+    return roles.free_name(column if name in carried else name)
 
 
 def _records(tree: Tree, path: str, found: Found) -> Iterator[Record]:
@@ -236,19 +278,29 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     """Every file where it lay, if that is in its split's folder; else ``<split>/control/<id>.png`` and so on."""
     room, placed = Room(), {}
     fitting = {split: [sample for sample in samples if has_media(sample)] for split, samples in splits.items()}
-    kept = {split: [recorded(one, room, f"{split}/") for one in samples] for split, samples in fitting.items()}
+    others = _others([sample for samples in fitting.values() for sample in samples])
+    kept = {split: [recorded(one, room, f"{split}/", others) for one in samples] for split, samples in fitting.items()}
     for split, samples in fitting.items():
         named = bases(samples, longest="_control_999999999.jpeg")
         paths = [
-            own or room.fresh(split, one, base) for one, own, base in zip(samples, kept[split], named, strict=True)
+            own or room.fresh(split, one, base, others)
+            for one, own, base in zip(samples, kept[split], named, strict=True)
         ]
         placed[split] = [_placed(one, own) for one, own in zip(samples, paths, strict=True)]
     return placed
 
 
+def _others(samples: Sequence[Sample]) -> set[str]:
+    """The names of files without a role that can be read back as such: no text has that name, all are media."""
+    texts = {name for sample in samples for name in sample.extra}
+    bad = {name for sample in samples for name, blob in sample.others.items() if not is_held(blob)}
+    every = {name for sample in samples for name in sample.others} - texts - bad
+    return {name for name in every if _may_stand(name) and roles.files_name(f"{name}_file_name") == name}
+
+
 def _placed(sample: Sample, paths: tuple[str, ...]) -> Placed:
     extra = {name: text for name, text in sample.extra.items() if text is not None and _may_stand(name)}
-    return Placed(sample, sample.id, sample.prompt, extra, paths)
+    return Placed(sample, sample.id, sample.prompt, extra, paths, sample.captions)
 
 
 def _may_stand(column: str) -> bool:
@@ -256,7 +308,7 @@ def _may_stand(column: str) -> bool:
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
-    """All images, each once, then the tables. All tables have the same columns, or `datasets` refuses them."""
+    """All files, each once, then the tables. All tables have the same columns, or `datasets` refuses them."""
     written: set[str] = set()
     every = [one for samples in placed.values() for one in samples]
     for one in every:
@@ -264,35 +316,47 @@ def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
             if path not in written:
                 written.add(path)
                 yield Output(path, blob)
+    files = _file_columns(every)
+    lists = [CAPTIONS] if any(one.captions for one in every) else []
     extra = list(dict.fromkeys(name for one in every for name in one.extra))
-    media = [role for role in (TARGET, CONTROLS, MASK) if any(one.of(role) for one in every)]
-    tables = {split: [_record(one, split, media, extra) for one in samples] for split, samples in placed.items()}
-    columns = [_ID, _PROMPT, *(_FILE[role] for role in media), *extra]
+    tables = {split: [_record(one, split, files, lists, extra) for one in samples] for split, samples in placed.items()}
+    columns = [_ID, _PROMPT, *lists, *files.values(), *extra]
     typed = all(any(row[name] not in (None, []) for row in rows) for rows in tables.values() for name in columns)
     for split, rows in tables.items():
         if typed:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             yield Output.of(f"{split}/metadata.jsonl", text.encode())
         else:  # a column without any value in one split has no type in JSON, and another in the other split
-            yield Output.of(f"{split}/metadata.parquet", _as_parquet(rows, columns))
+            yield Output.of(f"{split}/metadata.parquet", _as_parquet(rows, columns, [*lists, files.get(CONTROLS, "")]))
 
 
-def _record(one: Placed, split: str, media: Sequence[str], extra: Sequence[str]) -> dict[str, Any]:
-    def files(role: str) -> list[str]:
-        return [path.removeprefix(f"{split}/") for path in one.of(role)]
+def _file_columns(every: Sequence[Placed]) -> dict[str, str]:
+    """The column that names the files of each role, and of each name without one."""
+    kinds: dict[str, set[str]] = {}
+    for one in every:
+        for path, (role, _) in zip(one.paths, one.source.media(), strict=True):
+            if path:
+                kinds.setdefault(role, set()).add(media.column(role, path))
+    order = [*(role for role in ROLES if role in kinds), *sorted(kinds.keys() - set(ROLES))]
+    names = {role: next(iter(kinds[role])) if len(kinds[role]) == 1 else _MIXED[role] for role in order}
+    return {role: f"{name}_file_name{'s' * (role == CONTROLS)}" for role, name in names.items()}
 
-    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt}
-    for role in media:
-        row[_FILE[role]] = files(role) if role == CONTROLS else next(iter(files(role)), None)
+
+def _record(
+    one: Placed, split: str, files: Mapping[str, str], lists: Sequence[str], extra: Sequence[str]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt} | {name: list(one.captions) for name in lists}
+    for role, column in files.items():
+        paths = [path.removeprefix(f"{split}/") for path in one.of(role)]
+        row[column] = paths if role == CONTROLS else next(iter(paths), None)
     return row | {name: one.extra.get(name) for name in extra}
 
 
-def _as_parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+def _as_parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], lists: Sequence[str]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {_FILE[CONTROLS]: pa.list_(pa.string())}
-    schema = pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in columns])
+    schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name in lists else pa.string()) for name in columns])
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), out)
     return out.getvalue()

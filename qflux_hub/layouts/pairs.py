@@ -1,8 +1,9 @@
-"""Caption and image of the same name side by side: ``a.txt`` beside ``a.jpg``, as finetrainers and many others read.
+"""Caption and file of the same name side by side: ``a.txt`` beside ``a.jpg`` or ``a.mp4``, as finetrainers reads.
 
 Pairs lie in the folder of their split, or at the top for a single split called train. They hold a target and a prompt,
-no controls: text to image. The id is the name without its extension; samples come in the order of their ids. Prompts
-are UTF-8, outer white space and CRLF set aside. Captions without an image, and images without a caption, are found.
+no controls: text to image, video or sound. The id is the name without its extension; samples come in the order of their
+ids. Prompts are UTF-8, outer white space and CRLF set aside. Captions without a file, and files without a caption, are
+found.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory, lists
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
-    IMAGE_EXTENSIONS,
+    MEDIA_EXTENSIONS,
     PROMPT_EXTENSION,
-    is_image_name,
+    is_media_name,
     prefer,
     split_extension,
 )
@@ -28,15 +29,17 @@ from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, bases, extension, is_held
 
 NAME = "pairs"
-SHAPE = "train/cat.txt   train/cat.jpg"
+SHAPE = "train/cat.txt   train/cat.jpg or cat.mp4"
 LOSES: Mapping[str, str] = {
-    "sample": "it has no target image, or one with an extension that is not read",
-    "control": "there is no place for control images",
+    "sample": "it has no target, or one with an extension that is not read",
+    "control": "there is no place for controls",
     "mask": "there is no place for masks",
     "id": "it cannot name files, or another sample's files would have the same names",
     "order": "samples are read in the order of their names",
     "prompt": "outer white space and line ends of Windows are no part of a prompt",
+    "captions": "there is one text for each file",
     "column": "there is no place for further columns",
+    "other": "there is no place for further files",
     "file": "files are named after their sample",
 }
 _OTHERS = (directory.CONTROL_FOLDER, directory.TARGET_FOLDER)
@@ -50,12 +53,15 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
 
 def missing(tree: Tree) -> str:
     """What keeps the tree from this layout."""
-    return illegal(_folders(tree)) or "no .txt beside an image of the same name, at the top or in the folder of a split"
+    return (
+        illegal(_folders(tree))
+        or "no .txt beside an image or video of the same name, at the top or in the folder of a split"
+    )
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
-    """Notes lie beside images in many folders."""
-    return "a text beside an image may be anything"
+    """Notes lie beside files in many folders."""
+    return "a text beside a file may be anything"
 
 
 def _folders(tree: Tree) -> dict[str, str]:
@@ -71,7 +77,7 @@ def _has_pairs(tree: Tree, folder: str) -> bool:
     if lists.of_folder(names):
         return False
     stems = {split_extension(name)[0] for name in names if split_extension(name)[1] == PROMPT_EXTENSION}
-    return bool(stems) and any(is_image_name(name) and split_extension(name)[0] in stems for name in names)
+    return bool(stems) and any(is_media_name(name) and split_extension(name)[0] in stems for name in names)
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
@@ -80,25 +86,25 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
     folder = _folders(tree)[split]
     prompts: dict[str, list[str]] = {}
-    images: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for name in tree.files.get(folder, ()):
         stem, kind = split_extension(name)
         if kind == PROMPT_EXTENSION:
             prompts.setdefault(stem, []).append(name)
-        elif kind in IMAGE_EXTENSIONS:
-            images.setdefault(stem, []).append(name)
-    for stem in sorted(images.keys() - prompts.keys()):
-        path = posixpath.join(folder, images[stem][0])
+        elif kind in MEDIA_EXTENSIONS:
+            files.setdefault(stem, []).append(name)
+    for stem in sorted(files.keys() - prompts.keys()):
+        path = posixpath.join(folder, files[stem][0])
         found(codes.ORPHAN_TARGET(path, f"{path} is not used: there is no {stem}.txt beside it."))
     for stem in sorted(prompts):
         key = (split, stem)
-        prompt, image = (prefer(names)[0] if names else "" for names in (prompts[stem], images.get(stem, [])))
+        prompt, file = (prefer(names)[0] if names else "" for names in (prompts[stem], files.get(stem, [])))
         path = posixpath.join(folder, prompt)
-        if not image:
-            message = f"{path} has no image of the same name, so the sample is left out."
+        if not file:
+            message = f"{path} has no image, video or sound of the same name, so the sample is left out."
             found(codes.MISSING_TARGET(path, message, sample=key))
             continue
-        for names in (prompts[stem], images[stem]):
+        for names in (prompts[stem], files[stem]):
             if len(names) > 1:
                 used, *others = prefer(names)
                 message = f"{stem!r} has {len(names)} files for one role: {used} is used, {', '.join(others)} is not."
@@ -106,7 +112,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         try:
             text = decode_prompt(tree.read(path), path, key, found)
             if text is not None:
-                target = tree.blob(posixpath.join(folder, image))
+                target = tree.blob(posixpath.join(folder, file))
                 yield Sample(id=stem, split=split, prompt=text, controls=(), target=target, place=path)
         except OSError as error:
             found(unreadable(error, key))
@@ -125,7 +131,7 @@ def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
-    """The image of each sample, then its caption."""
+    """The file of each sample, then its caption."""
     for split, samples in placed.items():
         for one in samples:
             yield from (Output(path, blob) for path, blob in one.files())

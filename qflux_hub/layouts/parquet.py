@@ -1,9 +1,9 @@
-"""The Parquet layout: one row per sample, images embedded as ``{bytes, path}``, as `datasets` and qflux write them.
+"""The Parquet layout: one row per sample, media embedded as ``{bytes, path}``, as `datasets` and qflux write them.
 
 Files of a split are those that the card names, else ``data/<split>-00000-of-00001.parquet``, ``data/<split>/….parquet``
-or ``<split>.parquet``. Columns are found by their names (see ``roles``) and types: an image is a struct with bytes,
-or bytes; ``control_images`` a list of them. Prompts are taken as they stand. Other columns of texts, numbers and
-booleans are carried along as text. Rows keep their order.
+or ``<split>.parquet``. Columns are found by their names (see ``roles``) and types: an image is a struct with bytes, or
+bytes; ``control_images`` a list of them; videos and sounds alike. Prompts are taken as they stand; of a list of them,
+the first is the prompt. Other columns are carried along, files as files, the rest as text. Rows keep their order.
 
 Written like ``push_to_hub`` names files, in the recipe of ``pack``: `datasets` and every trainer read it.
 """
@@ -22,14 +22,14 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from qflux_hub import codes, pages, shards
+from qflux_hub import codes, media, pages, shards
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.layouts.tars import Member
-from qflux_hub.naming import control_stem, is_image_name, mask_stem, portable, stem
+from qflux_hub.naming import Kind, control_stem, is_media_name, mask_stem, portable, stem
 from qflux_hub.report import Found
-from qflux_hub.sample import NO_EXTRA, Blob, Sample
+from qflux_hub.sample import CAPTIONS, NO_EXTRA, NO_OTHERS, ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, sniff
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, Sink, verified
@@ -41,7 +41,9 @@ NAME = "parquet"
 SHAPE = "data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image"
 LOSES: Mapping[str, str] = {
     "id": "ids are not empty",
+    "control": "controls of several kinds come kind by kind: images, videos, sounds",
     "column": "a column of the layout's own has that name",
+    "other": "a column of the layout's own has that name",
     "file": "only the last part of a path is kept",
 }
 _CARD = "README.md"
@@ -165,9 +167,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 chosen = roles.assign(opened.schema_arrow.names, _images(opened.schema_arrow), columns, path, found)
                 if chosen is None:
                     continue
-                reader = _Reader(
-                    tree, split, path, chosen, _carried(opened.schema_arrow, chosen, path, found), used, names
-                )
+                reader = _Reader(tree, split, path, chosen, opened.schema_arrow, found, used, names)
                 reader.direct = _direct(tree.blob(path), opened)
                 through = [name for name in opened.schema_arrow.names if name not in reader.direct]
                 for group in range(opened.num_row_groups):
@@ -180,16 +180,30 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
 
 def _carried(schema: pa.Schema, chosen: roles.Columns, path: str, found: Found) -> list[str]:
-    """The columns that are carried along as text; others that play no role are left aside."""
-    import pyarrow.types as types
-
+    """The columns that are carried along as text; those that cannot be are left aside."""
+    files = _images(schema)
     spare = [field for field in schema if field.name not in chosen.all()]
-    kept = [field.name for field in spare if not (types.is_nested(field.type) or _is_image(field.type))]
-    left = [field.name for field in spare if field.name not in kept]
+    kept = [field.name for field in spare if field.name not in files and not _holds_bytes(field.type)]
+    left = [field.name for field in spare if field.name not in kept and field.name not in _others(schema, chosen)]
     if left:
-        message = f"{path}: the columns {', '.join(left)} are left aside: they hold neither texts nor a known role."
+        message = f"{path}: the columns {', '.join(left)} are left aside: they hold several files of no known role."
         found(codes.UNKNOWN_COLUMN(path, message, severity="warning", fix="use --column ROLE=NAME"))
     return kept
+
+
+def _others(schema: pa.Schema, chosen: roles.Columns) -> list[str]:
+    """The columns that hold one file of no role each, and are carried along."""
+    spare = [name for name in _images(schema) if name not in chosen.all()]
+    return [name for name in spare if _item(schema.field(name).type) is None]
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Whether there are bytes in a value of this type, which no text can hold."""
+    import pyarrow.types as types
+
+    if types.is_nested(kind):
+        return any(_holds_bytes(kind.field(number).type) for number in range(kind.num_fields))
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
 class _Reader:
@@ -201,12 +215,14 @@ class _Reader:
         split: str,
         path: str,
         chosen: roles.Columns,
-        carried: Sequence[str],
+        schema: pa.Schema,
+        found: Found,
         used: set[str],
         names: set[str],
     ) -> None:
-        self.split, self.path, self.chosen, self.carried, self.used = split, path, chosen, carried, used
-        self.names = names
+        self.split, self.path, self.chosen, self.used, self.names = split, path, chosen, used, names
+        self.carried, self.others = _carried(schema, chosen, path, found), _others(schema, chosen)
+        self.listed = _item(schema.field(chosen.prompt).type) is not None
         self.store = _Store(tree.blob(path))
         self.number = 0
         self.edits: bool | None = None
@@ -215,24 +231,27 @@ class _Reader:
     def samples(self, table: pa.Table, group: int, found: Found) -> Iterator[Sample]:
         """The samples of one row group."""
         chosen = self.chosen
-        wanted = [name for name in (chosen.target, *chosen.controls, chosen.mask) if name]
-        media: dict[str, list[list[_Image]]] = {}
+        wanted = [*chosen.targets, *chosen.controls, *chosen.masks, *self.others]
+        files: dict[str, list[list[_Image]]] = {}
         for column in wanted:
             if column in self.direct:
-                media[column] = [list(row) for row in self.direct[column][self.number : self.number + len(table)]]
+                files[column] = [list(row) for row in self.direct[column][self.number : self.number + len(table)]]
             else:
                 sizes = _sizes(table[column])
-                media[column] = [[_Cell(self.store, group, column, *one) for one in row] for row in sizes]
-        texts = table.select([name for name in (chosen.id, chosen.prompt, *self.carried) if name]).to_pylist()
+                files[column] = [[_Cell(self.store, group, column, *one) for one in row] for row in sizes]
+        texts = table.select(
+            [name for name in dict.fromkeys((chosen.id, chosen.prompt, *self.carried)) if name]
+        ).to_pylist()
         if self.edits is None:  # a file whose first rows all have no control is text to image
-            self.edits = any(media[name][row] for name in chosen.controls for row in range(len(texts)))
+            self.edits = any(files[name][row] for name in chosen.controls for row in range(len(texts)))
         for row, text in enumerate(texts):
             self.number += 1
             line = self.number
             place = f"{self.path}, row {line}"
-            cells = {name: rows[row] for name, rows in media.items()}
+            cells = {name: rows[row] for name, rows in files.items()}
             controls = [cell for name in chosen.controls for cell in cells[name]]
-            target, mask = (next(iter(cells[name]), None) if name else None for name in (chosen.target, chosen.mask))
+            spare = {name: cells[name][0] for name in (*chosen.targets, *chosen.masks, *self.others) if cells[name]}
+            target, mask = (_first(spare, own) for own in (chosen.targets, chosen.masks))
             name = self._id(text, target or next(iter(controls), None), place, found)
             if name is None:
                 continue
@@ -241,21 +260,26 @@ class _Reader:
                 message = f"{place}: there is no {'control ' if self.edits else ''}image, so the sample is left out."
                 found(codes.MISSING_CONTROL(self.path, message, line=line, sample=key))
                 continue
-            if any(cell.length < 0 for cell in (target, mask, *controls) if cell):
-                message = f"{place}: an image has no bytes, only a path."
-                found(codes.MISSING_FILE(self.path, message, line=line, sample=key, fix="embed the images"))
+            if any(cell.length < 0 for cell in (target, mask, *controls, *spare.values()) if cell):
+                message = f"{place}: a file has no bytes, only a path."
+                found(codes.MISSING_FILE(self.path, message, line=line, sample=key, fix="embed the files"))
                 continue
             base = portable(name, 200)
+            prompts = roles.captions(text[chosen.prompt]) if self.listed else (roles.text(text[chosen.prompt]),)
+            extra = {column: roles.text(text[column]) for column in self.carried if text[column] is not None}
+            captions = roles.captions(text[CAPTIONS]) if extra.pop(CAPTIONS, None) is not None else ()
             yield Sample(
                 id=name,
                 split=self.split,
-                prompt=roles.text(text[chosen.prompt]) or "",
+                prompt=next(iter(prompts), None) or "",
                 controls=tuple(self._blob(cell, "control", control_stem(base, n)) for n, cell in enumerate(controls)),
                 mask=self._blob(mask, "control", mask_stem(base)) if mask else None,
                 target=self._blob(target, "target", base) if target else None,
-                extra={column: roles.text(text[column]) for column in self.carried if text[column] is not None}
-                or NO_EXTRA,
+                extra=extra or NO_EXTRA,
                 place=f"{self.path}:{line}",
+                captions=(*map(str, prompts[1:]), *captions),
+                others={roles.free_name(own): self._blob(cell, "other", base) for own, cell in spare.items()}
+                or NO_OTHERS,
             )
 
     def _id(self, text: Mapping[str, Any], image: _Image | None, place: str, found: Found) -> str | None:
@@ -274,7 +298,7 @@ class _Reader:
     def _blob(self, cell: _Image, folder: str, fallback: str) -> Blob:
         """The blob of a cell, under the name that was recorded; one without an extension gets that of its bytes."""
         name = _base_name(cell.path) if cell.path else fallback
-        if not is_image_name(name):
+        if not is_media_name(name):
             kind = sniff(io.BytesIO(cell.head()), cell.length).format
             name += EXTENSIONS[kind][0] if kind else ""
         path = f"{self.split}/{folder}/{name}"
@@ -282,6 +306,11 @@ class _Reader:
             path = f"{self.split}/{folder}/{len(self.names)}/{name}"
         self.names.add(path)
         return Blob(path, cell.length, cell)
+
+
+def _first(spare: dict[str, _Image], columns: Sequence[str]) -> _Image | None:
+    """Take the first of ``columns`` that a row has."""
+    return next((spare.pop(name) for name in columns if name in spare), None)
 
 
 def _base_name(path: str) -> str:
@@ -476,32 +505,53 @@ def _tail(file: BinaryIO, size: int) -> bytes:
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-    """Everything, in its order; of paths only the last part."""
+    """Everything, in its order; of paths only the last part, and controls kind by kind."""
     return {split: [_placed(sample) for sample in samples] for split, samples in splits.items()}
 
 
 def _placed(sample: Sample) -> Placed:
     extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
-    paths = [f"{role}/{_base_name(blob.name)}" for role, blob in sample.media()]
-    return Placed(sample, sample.id, sample.prompt, extra, tuple(paths))
+    sample = replace(sample, controls=media.grouped(sample.controls))
+    paths = [
+        f"{role}/{_base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in extra) else ""
+        for role, blob in sample.media()
+    ]
+    return Placed(sample, sample.id, sample.prompt, extra, tuple(paths), sample.captions)
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
-    """The files of each split, numbered in the order of the samples."""
-    for split, samples in placed.items():
-        held = [replace(one.source, extra=one.extra) for one in samples]
-        sizes = [shards.encoded_size(sample) for sample in held]
+    """The files of each split, numbered in the order of the samples. All have the same columns of media."""
+    held = {split: [_held(one) for one in samples] for split, samples in placed.items()}
+    every = (sample for samples in held.values() for sample in samples)
+    columns = media.of_dataset(
+        (media.column(role, blob.name), blob.name) for one in every for role, blob in one.media()
+    )
+    for split, samples in held.items():
+        sizes = [shards.encoded_size(sample) for sample in samples]
         window = shards.shard_window(shards.DEFAULT_TARGET)
-        pieces = list(shards.cut([sample.id for sample in held], sizes, window))
-        extra = list(dict.fromkeys(name for sample in held for name in sample.extra))
+        pieces = list(shards.cut([sample.id for sample in samples], sizes, window))
+        extra = list(dict.fromkeys(name for sample in samples for name in sample.extra))
+        extra += [CAPTIONS] if any(sample.captions for sample in samples) else []
         for number, piece in enumerate(pieces):
-            part = held[piece.start : piece.stop]
+            part = samples[piece.start : piece.stop]
             reads = [blob for sample in part for _, blob in sample.media()]
             path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
-            yield Output(path, pour=partial(_pour, part, extra), reads=reads)
+            yield Output(path, pour=partial(_pour, part, extra, columns), reads=reads)
 
 
-def _pour(samples: Sequence[Sample], extra: Sequence[str], sink: Sink, advance: Callable[[int], None]) -> None:
+def _held(one: Placed) -> Sample:
+    """The sample without what has no place."""
+    others = {role: one.source.others[role] for role in one.source.others if one.of(role)}
+    return replace(one.source, extra=one.extra, others=others)
+
+
+def _pour(
+    samples: Sequence[Sample],
+    extra: Sequence[str],
+    columns: Mapping[str, Kind],
+    sink: Sink,
+    advance: Callable[[int], None],
+) -> None:
     from qflux_hub import pack
 
-    pack.pack([verified(sample) for sample in samples], extra, sink, advance)
+    pack.pack([verified(sample) for sample in samples], extra, sink, advance, columns)

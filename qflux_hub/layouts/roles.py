@@ -1,7 +1,8 @@
 """Which columns of a table with features play which role, by the names that people and trainers give them.
 
-``control`` may hold a list of images, main first; ``control_1``, ``control_2``, … are further ones. Of several names of
-one role the first in the list below counts, and the others are carried along or left aside like any column.
+``control`` may hold a list of images, main first; ``control_1``, ``control_2``, … are further ones. Videos and sounds
+may have columns of their own beside those of images. Of several names of one role and kind the first in the list below
+counts, and the others are carried along or left aside like any column.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.report import Found
-from qflux_hub.sample import CONTROLS, MASK, TARGET
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET
 
 _NAMES = {
     "id": ("id",),
@@ -27,6 +29,7 @@ _NAMES = {
         "instruction",
         "caption",
         "text",
+        CAPTIONS,
     ),
     "control": (
         CONTROLS,
@@ -38,33 +41,42 @@ _NAMES = {
         "source_image",
         "conditioning_image",
     ),
+    "control video": ("control_videos", "control_video", "input_video", "source_video", "conditioning_video"),
+    "control audio": ("control_audios", "control_audio", "input_audio", "source_audio", "conditioning_audio"),
     "mask": (MASK, "mask", "mask_image", "path_mask"),
+    "mask video": ("control_mask_video", "mask_video"),
+    "mask audio": ("control_mask_audio",),
     "target": (TARGET, "target", "edited_image", "output_image", "image", "path_target"),
+    "target video": ("target_video", "edited_video", "output_video", "video"),
+    "target audio": ("target_audio", "edited_audio", "output_audio", "audio"),
 }
 _FIRST = {name: (role, place) for role, names in _NAMES.items() for place, name in enumerate(names)}
 _NUMBERED = re.compile(r"(?:path_)?control_(?:image_)?([1-9][0-9]{0,8})")
-_FILES = re.compile(r"(.+?)_file_names?")
+_FILES = re.compile(r"(.+?)_file_names?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The column of each role; ``controls`` in their order."""
+    """The columns of each role; ``controls`` in their order. Of several targets or masks, the first that is not empty
+    plays the role, and the others are carried along: of a video and its sound or first frame, the video.
+    """
 
     prompt: str
     controls: tuple[str, ...]
     id: str | None = None
-    mask: str | None = None
-    target: str | None = None
+    masks: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def all(self) -> set[str]:
         """Every column that plays a role."""
-        return {name for name in (self.prompt, self.id, self.mask, self.target, *self.controls) if name}
+        return {name for name in (self.prompt, self.id, *self.masks, *self.targets, *self.controls) if name}
 
 
 def meaning(name: str) -> tuple[str, int] | None:
     """(role, how usual the name is for it, 0 most); None for a column that means nothing. Controls have their number.
 
-    ``target_image_file_name`` and ``control_images_file_names`` name files instead of holding images.
+    Roles of videos and sounds say so: ``target video``. ``target_image_file_name`` and ``control_images_file_names``
+    name files instead of holding images.
     """
     plain = name.strip().casefold()
     if plain == "file_name":
@@ -81,9 +93,20 @@ def names_files(column: str) -> bool:
     return column.strip().casefold().endswith(("file_name", "file_names"))
 
 
+def files_name(column: str) -> str:
+    """What a column that names files calls them: ``depth`` for ``depth_file_name``."""
+    files = _FILES.fullmatch(column)
+    return files[1] if files else column
+
+
 def is_free(column: str) -> bool:
     """Can be the name of a further column: it has no meaning, and changes that of no other."""
     return bool(column.strip()) and meaning(column) is None
+
+
+def free_name(column: str) -> str:
+    """The name under which a file is carried along that lies in ``column``, but does not play its role."""
+    return column if is_free(column) else f"other_{column}"
 
 
 def text(value: Any) -> str | None:
@@ -92,6 +115,15 @@ def text(value: Any) -> str | None:
         return value
     is_json = isinstance(value, (bool, int, float, list, dict))
     return json.dumps(value, ensure_ascii=False, default=str) if is_json else str(value)
+
+
+def captions(value: Any) -> tuple[str, ...]:
+    """The captions that a cell holds: a list, also as the JSON of one, or a single text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError):
+            value = json.loads(value)
+    listed = value if isinstance(value, list) else [value] if value != "" else []
+    return tuple(one for one in map(text, listed) if one is not None)
 
 
 def called(columns: Mapping[str, str]) -> dict[str, str]:
@@ -132,12 +164,20 @@ def assign(
         if role not in best or place < best[role][0]:
             best[role] = place, name
     roles = {role: name for role, (_, name) in best.items()} | chosen
-    controls = sorted((int(role.partition("_")[2] or 0), name) for role, name in roles.items() if "control" in role)
-    if "prompt" not in roles or not (controls or "target" in roles):
+    controls = [name for role, name in sorted(roles.items(), key=lambda item: _rank(item[0])) if "control" in role]
+    masks, targets = (tuple(roles[role] for role in own if role in roles) for own in (_MASKS, _TARGETS))
+    if "prompt" not in roles or not (controls or targets):
         lacks = "prompt" if "prompt" not in roles else "control"
         message = f"{path} has no column {lacks}; it has {', '.join(names)}."
         found(codes.MISSING_COLUMN(path, message, fix="use --column ROLE=NAME"))
         return None
-    return Columns(
-        roles["prompt"], tuple(name for _, name in controls), roles.get("id"), roles.get("mask"), roles.get("target")
-    )
+    return Columns(roles["prompt"], tuple(controls), roles.get("id"), masks, targets)
+
+
+_MASKS, _TARGETS = ("mask", "mask video", "mask audio"), ("target video", "target", "target audio")
+
+
+def _rank(role: str) -> tuple[int, int]:
+    """Orders roles of controls: the main one, those of numbers, then videos and sounds."""
+    number = role.removeprefix("control_")
+    return (int(number), 0) if number.isdigit() else (0, -1) if role == "control" else (1 << 40, len(role))

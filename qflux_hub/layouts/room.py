@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from qflux_hub.layouts.rows import normal_path
-from qflux_hub.naming import IMAGE_EXTENSIONS, control_stem, is_portable_path, mask_stem, on_disk
-from qflux_hub.sample import MASK, TARGET, Blob, Sample
+from qflux_hub.naming import MEDIA_EXTENSIONS, control_stem, is_portable_path, mask_stem, on_disk, portable
+from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.writing import extension, numbers
 
 
@@ -34,28 +35,42 @@ class Room:
             key = key.rpartition("/")[0]
             self.folders.add(key)
 
-    def has_image(self, path: str) -> bool:
-        """Whether an image lies at this path, whatever its extension."""
-        return any(on_disk(path + ending) in self.files for ending in IMAGE_EXTENSIONS)
+    def has_file(self, path: str) -> bool:
+        """Whether an image, video or sound lies at this path, whatever its extension."""
+        return any(on_disk(path + ending) in self.files for ending in MEDIA_EXTENSIONS)
 
-    def fresh(self, split: str, sample: Sample, base: str) -> tuple[str, ...]:
-        """Paths that nothing else has, made of ``base``; nor has another file the name of the sample's mask."""
+    def fresh(self, split: str, sample: Sample, base: str, others: Collection[str] = ()) -> tuple[str, ...]:
+        """Paths that nothing else has, made of ``base``; nor has another file the name of the sample's mask.
+
+        Of the media without a role, those in ``others`` get one; that of the rest is "".
+        """
         attempt = 1
         while True:
-            stem, at = base if attempt == 1 else f"{base}-{attempt}", iter(numbers(sample))
-            paths = [
-                f"{split}/{'target' if role == TARGET else 'control'}/"
-                + (mask_stem(stem) if role == MASK else stem if role == TARGET else control_stem(stem, next(at)))
-                for role, _ in sample.media()
-            ]
+            stem = base if attempt == 1 else f"{base}-{attempt}"
+            paths = list(_named(split, sample, stem, others))
             masks = (f"{split}/{folder}/{mask_stem(stem)}" for folder in ("control", "target"))
-            if not any(map(self.has_image, (*paths, *masks))):
+            if not any(map(self.has_file, (*filter(None, paths), *masks))):
                 break
             attempt += 1
-        named = tuple(path + extension(blob) for path, (_, blob) in zip(paths, sample.media(), strict=True))
+        named = tuple(path and path + extension(blob) for path, (_, blob) in zip(paths, sample.media(), strict=True))
         for path, (_, blob) in zip(named, sample.media(), strict=True):
-            self.put(path, blob)
+            if path:
+                self.put(path, blob)
         return named
+
+
+def _named(split: str, sample: Sample, stem: str, others: Collection[str]) -> Iterator[str]:
+    """Paths of the media of a sample that is called ``stem``, without their extensions."""
+    at = iter(numbers(sample))
+    for role, _ in sample.media():
+        if role == TARGET:
+            yield f"{split}/target/{stem}"
+        elif role == MASK:
+            yield f"{split}/control/{mask_stem(stem)}"
+        elif role == CONTROLS:
+            yield f"{split}/control/{control_stem(stem, next(at))}"
+        else:
+            yield f"{split}/{portable(role, 60)}/{stem}" if role in others else ""
 
 
 def _content(blob: Blob) -> object:
@@ -63,10 +78,15 @@ def _content(blob: Blob) -> object:
     return blob.sha256 or (blob.name, blob.size, blob.opener)
 
 
-def recorded(sample: Sample, room: Room, below: str = "") -> tuple[str, ...] | None:
-    """The paths that a sample's files had; None when one of them cannot have it, or does not begin with ``below``."""
-    for _, blob in sample.media():
-        name = blob.name
+def recorded(sample: Sample, room: Room, below: str = "", others: Collection[str] = ()) -> tuple[str, ...] | None:
+    """The paths that a sample's files had; None when one of them cannot have it, or does not begin with ``below``.
+
+    Of the media without a role, those in ``others`` have one; that of the rest is "".
+    """
+    held = [blob.name if role in ROLES or role in others else "" for role, blob in sample.media()]
+    for name, (_, blob) in zip(held, sample.media(), strict=True):
+        if not name:
+            continue
         if not (
             name.startswith(below)
             and is_portable_path(name)
@@ -75,4 +95,4 @@ def recorded(sample: Sample, room: Room, below: str = "") -> tuple[str, ...] | N
         ):
             return None
         room.put(name, blob)
-    return tuple(blob.name for _, blob in sample.media())
+    return tuple(held)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qflux_hub import codes
-from qflux_hub.naming import IMAGE_EXTENSIONS, fold, is_image_name, mask_stem, prefer, split_extension, stem
+from qflux_hub.naming import MEDIA_EXTENSIONS, fold, is_media_name, kind_of, mask_stem, prefer, split_extension, stem
 from qflux_hub.report import Found
 from qflux_hub.tree import Tree
 
@@ -29,7 +29,8 @@ Key = tuple[str, str]
 class Row:
     """One row with its cells in place: where it begins in the file, and what each role says there, stripped.
 
-    ``controls`` has (number, path) of every control column, also where the path is blank.
+    ``controls`` has (number, path) of every control column, also where the path is blank; ``others`` the (name, path)
+    of files that have no role.
     """
 
     line: int
@@ -39,6 +40,8 @@ class Row:
     mask: str
     controls: tuple[tuple[int, str], ...]
     extra: Mapping[str, str | None]
+    captions: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
 
     def images(self) -> list[str]:
         """The paths of the controls and the target that are not blank, the controls first."""
@@ -58,7 +61,7 @@ def _split(path: str) -> tuple[str, str]:
 
 def without_extension(path: str) -> str:
     """The path of an image without its extension; any other as it is."""
-    return split_extension(path)[0] if is_image_name(path) else path
+    return split_extension(path)[0] if is_media_name(path) else path
 
 
 def ids_of(rows: Sequence[Row], path: str, split: str, found: Found) -> list[str]:
@@ -115,7 +118,7 @@ class Files:
             advice = "copy the file in, and write its path from there"
             self.found(codes.OUTSIDE_ROOT(self.table, message, line=row.line, fix=advice, sample=key))
             return None
-        if not candidates and path.count(" ") >= 2 and not is_image_name(path):
+        if not candidates and path.count(" ") >= 2 and not is_media_name(path):
             message = f"{place}: {path[:60]!r} stands where a path should, but reads like a prompt."
             self.found(
                 codes.SHIFTED_CELLS(self.table, message, line=row.line, fix=UNSHIFT, sample=key, severity="error")
@@ -125,19 +128,25 @@ class Files:
         self.found(codes.MISSING_FILE(self.table, f"{place}: {message}", line=row.line, fix=fix, sample=key))
         return None
 
+    def has(self, path: str) -> bool:
+        """Whether there is a file of that very name."""
+        return self.candidates(path) == [path]
+
     def candidates(self, path: str) -> list[str]:
-        """The image of that very name, else those that differ by their extension."""
+        """The file of that very name, else those of its kind that differ by their extension."""
         folder, name = _split(path)
-        base, extension = split_extension(name)
-        names = self._images(folder).get(base if extension in IMAGE_EXTENSIONS else name, ())
-        return [path] if name in names else [posixpath.join(folder, other) for other in names]
+        kind = kind_of(name)
+        names = self._files(folder).get(name if kind == "file" else split_extension(name)[0], ())
+        if name in names:
+            return [path]
+        return [posixpath.join(folder, other) for other in names if kind in ("file", kind_of(other))]
 
     def mask(self, control: str | None, target: str | None, row: Row, key: Key) -> str | None:
         """The mask found by its name beside the main control, else beside the target."""
         masks = []
         for image in filter(None, (control, target)):
             folder, name = _split(image)
-            beside = self._images(folder).get(mask_stem(split_extension(name)[0]))
+            beside = self._files(folder).get(mask_stem(split_extension(name)[0]))
             for mask in prefer(beside) if beside else ():
                 path = posixpath.join(folder, mask)
                 if without_extension(path) in self.listed:
@@ -150,16 +159,16 @@ class Files:
             self.found(codes.MASK_TWICE(masks[1], message, sample=key))
         return masks[0] if masks else None
 
-    def _images(self, folder: str) -> dict[str, list[str]]:
-        """Stem -> names of the images of a folder."""
-        images = self._by_stem.get(folder)
-        if images is None:
-            images = self._by_stem[folder] = {}
+    def _files(self, folder: str) -> dict[str, list[str]]:
+        """Stem -> names of the images, videos and sounds of a folder."""
+        files = self._by_stem.get(folder)
+        if files is None:
+            files = self._by_stem[folder] = {}
             for name in self.tree.files.get(folder, ()):
                 base, extension = split_extension(name)
-                if extension in IMAGE_EXTENSIONS:
-                    images.setdefault(base, []).append(name)
-        return images
+                if extension in MEDIA_EXTENSIONS:
+                    files.setdefault(base, []).append(name)
+        return files
 
     def _why_missing(self, path: str, candidates: Sequence[str]) -> tuple[str, str | None]:
         folder, name = _split(path)
@@ -169,19 +178,21 @@ class Files:
         if path == "." or path in self.tree.files or any(other.startswith(path + "/") for other in self.tree.files):
             return f"{path} is a folder.", "name a file"
         if name in self.tree.files.get(folder, ()):
-            return f"{path} has no image's extension.", None
+            return f"{path} has no extension of an image, video or sound.", None
         if _ADDRESS.match(path):
             return f"{path} is an address.", "download the file into the dataset's folder"
         near = self._near(path)
         hint = f" Did you mean {near}?" if near else ""
         if folder and folder not in self.tree.files:
             return f"there is no folder {folder}/ for {path}.{hint}", "paths are relative to the dataset's folder"
-        return f"there is no file {path}, nor with another image extension.{hint}", None
+        kind = kind_of(name)
+        other = kind if kind in ("video", "audio") else "image"
+        return f"there is no file {path}, nor with another {other} extension.{hint}", None
 
     def _near(self, path: str) -> str | None:
         """The image whose path differs from ``path`` by case, Unicode form, separators or extension only."""
         if not self._folded:
             for folder in sorted(self.tree.files, reverse=True):
-                for other, names in self._images(folder).items():
+                for other, names in self._files(folder).items():
                     self._folded[fold(posixpath.join(folder, other))] = posixpath.join(folder, names[0])
         return self._folded.get(fold(without_extension(path)))

@@ -35,7 +35,7 @@ from qflux_hub.layouts.room import Room, recorded
 from qflux_hub.layouts.rows import UNSHIFT, Files, Row, ids_of, normal_path, without_extension
 from qflux_hub.naming import (
     base_of,
-    is_image_name,
+    is_media_name,
     is_split_name,
     mask_stem,
     split_extension,
@@ -52,9 +52,11 @@ NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
 
 LOSES: Mapping[str, str] = {
-    "sample": "it has no control image, or one with an extension that is not read",
+    "sample": "it has no control, or a file with an extension that is not read",
     "id": "white space around it is no part of a cell",
     "prompt": "outer white space and line ends of Windows are no part of a prompt",
+    "captions": "there is one prompt in a row",
+    "other": "cells name only files that have a role",
     "column": "its name has a meaning of its own here; or cells without a value, which become empty ones",
     "file": "some disk cannot hold it, or holds another file by it",
 }
@@ -195,7 +197,7 @@ def references(tree: Tree, columns: Mapping[str, str]) -> Iterator[Reference]:
 def unused(tree: Tree, columns: Mapping[str, str], used: Collection[str], found: Found) -> None:
     """Find the images that no row names, one finding a folder. ``used``: those of the samples that were read."""
     spare = {
-        folder: [name for name in names if is_image_name(name) and posixpath.join(folder, name) not in used]
+        folder: [name for name in names if is_media_name(name) and posixpath.join(folder, name) not in used]
         for folder, names in tree.files.items()
     }
     if not any(spare.values()):
@@ -231,7 +233,7 @@ def _sample(row: Row, split: str, name: str, path: str, files: Files, found: Fou
         lacks = ", ".join(f"control_{number}" for number in blank if number)
         message = f"{path}, line {row.line}: {name!r} has control_{last} but not {lacks}."
         found(codes.CONTROL_GAP(path, message, line=row.line, sample=key))
-    if is_image_name(row.prompt) and not any(map(str.isspace, row.prompt)):
+    if is_media_name(row.prompt) and not any(map(str.isspace, row.prompt)):
         message = f"{path}, line {row.line}: the prompt is {row.prompt!r}, which looks like a path."
         found(codes.SHIFTED_CELLS(path, message, line=row.line, fix=UNSHIFT, sample=key))
     controls = [files.find(cell, row, key) for _, cell in named]
@@ -315,7 +317,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
             without_extension(path)
             for sample, own in zip(samples, named, strict=True)
             for path, (role, _) in zip(own or (), sample.media(), strict=False)
-            if role != MASK
+            if path and role != MASK
         }
         for number, sample in enumerate(samples):
             own = named[number]
@@ -328,8 +330,8 @@ def _would_find_mask(sample: Sample, paths: Sequence[str], room: Room, listed: C
     """Whether the mask of another sample would be taken for one of this sample, which has none."""
     images = zip(paths, sample.media(), strict=True)
     first = {role: path for path, (role, _) in reversed(list(images))}
-    masks = (mask_stem(without_extension(path)) for path in first.values())
-    return any(room.has_image(mask) and mask not in listed for mask in masks)
+    masks = (mask_stem(without_extension(path)) for path in first.values() if path)
+    return any(room.has_file(mask) and mask not in listed for mask in masks)
 
 
 def _placed(samples: Sequence[Sample], paths: Sequence[tuple[str, ...] | None]) -> Iterator[Placed]:

@@ -1,10 +1,12 @@
 """The WebDataset layout: tars in which consecutive members with one key are a sample.
 
 The key of a member is its path up to the first dot of its name, the rest is its field: ``0001.txt`` is the prompt (or
-``0001.prompt.txt``, ``0001.caption.txt``); ``0001.control.png``, ``0001.control_1.png``, ``0001.mask.png`` are what
-they are called, a bare ``0001.jpg`` is the target. ``0001.json`` may hold ``id``, ``file_names`` (of target, controls,
-mask) and ``extra``; other JSON objects are carried as text, and may hold the prompt. Prompts are taken as they stand.
-Samples keep the order of tars (by name) and members. Members are read where they lie; nothing is unpacked.
+``0001.prompt.txt``, ``0001.caption.txt``); ``0001.control.png``, ``0001.control_1.mp4``, ``0001.mask.png`` are what
+they are called, a bare ``0001.jpg``, ``0001.mp4`` or ``0001.wav`` is the target: of several, the video, else the image.
+``0001.json`` may hold ``id``, ``file_names`` (of target, controls, mask, others), ``captions``, ``extra`` and
+``others`` (name to field); other JSON objects are carried as text, and may hold the prompt; other members are carried
+as files. Prompts are taken as they stand. Samples keep the order of tars (by name) and members. Members are read where
+they lie; nothing is unpacked.
 
 Tars of a split are ``<split>-00000.tar``, also in ``data/``, or lie in a folder called like it. They are written
 without times and owners: the same samples give the same bytes. `datasets` wants equal fields in the first five samples.
@@ -16,7 +18,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
@@ -26,14 +28,15 @@ from qflux_hub.errors import UsageError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
-    IMAGE_EXTENSIONS,
+    MEDIA_EXTENSIONS,
     control_stem,
+    kind_of,
     on_disk,
     portable,
     split_extension,
 )
 from qflux_hub.report import Found
-from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, Blob, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, Sink, extension, has_media, verified
 
@@ -45,6 +48,9 @@ _KEY = re.compile(r"((?:.*/|)[^./]+)[.]([^/]+)", re.DOTALL)
 _NUMBERED = re.compile(r"(?P<split>.+?)-[0-9]+(?:-of-[0-9]+)?", re.ASCII)
 _PROMPTS = ("txt", "prompt.txt", "caption.txt", "text.txt")
 _TEXTS = ("prompt", "caption", "text")
+_KINDS = ("video", "image", "audio")
+"""Of several files beside each other, which one is the target."""
+_KINDS_OF_CONTROLS = ("image", "video", "audio")
 
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
@@ -187,6 +193,7 @@ class _Reader:
         self.ids: set[str] = set()
         self.names: set[str] = set()
         self.wants_control: bool | None = None
+        self._unused: set[str] = set()
 
     def sample(self, group: _Group, path: str) -> Sample | None:
         """The sample of a key; None, and why is found, when it cannot be one."""
@@ -198,41 +205,54 @@ class _Reader:
             message = f"{path}: the id {name!r} of {group.key}.* stands earlier already."
             self.found(codes.DUPLICATE_ID(path, message, line=group.number, sample=key))
             return None
+        own = told.get("others")
+        others = {str(called): field for called, field in own.items()} if isinstance(own, dict) else {}
+        others = {called: field for called, field in others.items() if field in group.fields and field != "json"}
+        group, every = _without(group, others.values()), group.fields
         media = self._media(group, path)
-        controls = [media[role] for role in sorted(media, key=_rank) if role.startswith("control")]
+        controls = [one for role in sorted(media, key=_rank) if role.startswith("control") for one in media[role]]
         if self.wants_control is None:
             self.wants_control = bool(controls)
         if (self.wants_control and not controls) or not media:
-            message = f"{path}: {group.key}.* has no {'control ' if media else ''}image, so the sample is left out."
+            message = f"{path}: {group.key}.* has no {'control' if media else 'media'}, so the sample is left out."
             self.found(codes.MISSING_CONTROL(path, message, line=group.number, sample=key))
             return None
         prompt = self._prompt(group, told, path, key)
         if prompt is None:
             return None
         self.ids.add(name)
-        target, mask = media.get("target"), media.get("mask")
+        target, mask = (next(iter(media.get(role, ())), None) for role in ("target", "mask"))
         names = iter(told.get("file_names") or ())
         base = portable(name, 200)
 
-        def blob(member: tuple[str, Member] | None, fallback: str) -> Blob | None:
-            if member is None:
+        def blob(own: str | None, fallback: str) -> Blob | None:
+            if own is None:
                 return None
-            ending, opener = member
-            own = next(names, None)
-            known = isinstance(own, str) and own.lower().endswith(ending.lower())
-            return Blob(self._free(str(own) if known else fallback + ending), opener.size, opener)
+            ending, member = _ending(own), every[own]
+            recorded = next(names, None)
+            known = isinstance(recorded, str) and (own not in group.fields or recorded.lower().endswith(ending.lower()))
+            return Blob(self._free(str(recorded) if known else fallback + ending), member.size, member)
 
         first = blob(target, f"{self.split}/target/{base}")
-        further = [blob(one, f"{self.split}/control/{control_stem(base, n)}") for n, one in enumerate(controls)]
+        more = [blob(one, f"{self.split}/control/{control_stem(base, n)}") for n, one in enumerate(controls)]
+        masked = blob(mask, f"{self.split}/control/{base}_mask")
+        played = {target, mask, *controls, "json"} | self._unused
+        unknown = [field for field in group.fields if field not in played and not _is_text(field)]
+        others |= {roles.free_name(field): field for field in unknown}
+        files = {called: blob(field, f"{self.split}/other/{base}") for called, field in others.items()}
+        extra = self._extra(group, told)
+        listed = extra.pop(CAPTIONS, None) or ""
         return Sample(
             id=name,
             split=self.split,
             prompt=prompt,
-            controls=tuple(one for one in further if one),
-            mask=blob(mask, f"{self.split}/control/{base}_mask"),
+            controls=tuple(one for one in more if one),
+            mask=masked,
             target=first,
-            extra=self._extra(group, told, path) or NO_EXTRA,
+            extra=extra or NO_EXTRA,
             place=f"{path}:{group.number}",
+            captions=roles.captions(told.get(CAPTIONS, listed)),
+            others={called: one for called, one in files.items() if one} or NO_OTHERS,
         )
 
     def _free(self, name: str) -> str:
@@ -249,22 +269,27 @@ class _Reader:
             return {}
         return told if isinstance(told, dict) else {}
 
-    def _media(self, group: _Group, path: str) -> dict[str, tuple[str, Member]]:
-        """Role -> (extension, place) of the images that have one."""
-        media: dict[str, tuple[str, Member]] = {}
-        for name, member in group.fields.items():
+    def _media(self, group: _Group, path: str) -> dict[str, list[str]]:
+        """Role -> its fields, one of each kind of media, the one that plays the role first."""
+        media: dict[str, list[str]] = {}
+        self._unused = set()
+        for name in group.fields:
             called, ending = split_extension(f"x.{name}")
-            if ending not in IMAGE_EXTENSIONS:
+            if ending not in MEDIA_EXTENSIONS:
                 continue
             meant = roles.meaning(called[2:]) if called[2:] else ("target", 0)
             if meant is None or meant[0] in ("id", "prompt"):
-                message = f"{path}: {group.key}.{name} is left aside: {called[2:]!r} is no role."
-                self.found(codes.UNUSED_FILE(path, message))
-            elif meant[0] in media:
-                message = f"{path}: {group.key}.* has several images for {meant[0]}; {group.key}.{name} is not used."
+                continue
+            role = meant[0].split()[0]
+            if any(kind_of(f"x.{other}") == kind_of(f"x.{name}") for other in media.get(role, ())):
+                message = f"{path}: {group.key}.* has several files for {role}; {group.key}.{name} is not used."
                 self.found(codes.AMBIGUOUS_FILE(path, message, sample=(self.split, group.key)))
+                self._unused.add(name)
             else:
-                media[meant[0]] = f".{name}"[len(called) - 1 :], member
+                media.setdefault(role, []).append(name)
+        for role, fields in media.items():
+            order = _KINDS if role == "target" else _KINDS_OF_CONTROLS
+            fields.sort(key=lambda name: order.index(kind_of(f"x.{name}")))
         return media
 
     def _prompt(self, group: _Group, told: Mapping[str, Any], path: str, key: tuple[str, str]) -> str | None:
@@ -278,29 +303,34 @@ class _Reader:
                     return None
         return next((told[name] for name in _TEXTS if isinstance(told.get(name), str)), "")
 
-    def _extra(self, group: _Group, told: Mapping[str, Any], path: str) -> dict[str, str | None]:
+    def _extra(self, group: _Group, told: Mapping[str, Any]) -> dict[str, str | None]:
         """What the JSON and further texts say, as text."""
         own = isinstance(told.get("extra"), dict) and "file_names" in told
         prompt = next((name for name in (*_PROMPTS, *_TEXTS) if name in group.fields or name in told), "")
-        said = dict(told["extra"]) if own else {name: one for name, one in told.items() if name not in ("id", prompt)}
+        known = ("id", "others", CAPTIONS, prompt)
+        said = dict(told["extra"]) if own else {name: one for name, one in told.items() if name not in known}
         extra: dict[str, str | None] = {
             str(name): roles.text(value) for name, value in said.items() if value is not None
         }
         for name, member in group.fields.items():
-            if name.endswith(".txt") and name != prompt:
+            if _is_text(name) and name not in ("txt", prompt):
                 extra[name.removesuffix(".txt")] = member.bytes().decode(errors="replace")
-            elif (
-                name not in ("json", prompt)
-                and split_extension(name)[1] not in IMAGE_EXTENSIONS
-                and not name.endswith("txt")
-            ):
-                if f".{name}" in IMAGE_EXTENSIONS or split_extension(f"x.{name}")[1] in IMAGE_EXTENSIONS:
-                    continue
-                message = f"{path}: members such as {group.key}.{name} are left aside."
-                if message not in self.names:
-                    self.names.add(message)
-                    self.found(codes.UNUSED_FILE(path, message))
         return extra
+
+
+def _without(group: _Group, fields: Collection[str]) -> _Group:
+    """The group without some of its fields."""
+    return _Group(group.key, group.number, {name: one for name, one in group.fields.items() if name not in fields})
+
+
+def _is_text(field: str) -> bool:
+    return field == "txt" or field.endswith(".txt")
+
+
+def _ending(name: str) -> str:
+    """The extension of a field as it is written there, with its dot; a bare ``jpg`` is nothing but one."""
+    dot = name.rpartition(".")
+    return f".{dot[2]}"
 
 
 def _free(name: str, split: str, used: set[str]) -> str:
@@ -330,10 +360,9 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
 
 
 def _placed(sample: Sample, split: str, used: set[str]) -> Placed:
-    extra = {name: text for name, text in sample.extra.items() if text is not None}
-    return Placed(
-        sample, sample.id, sample.prompt, extra, tuple(_free(blob.name, split, used) for _, blob in sample.media())
-    )
+    extra = {name: text for name, text in sample.extra.items() if text is not None and name != CAPTIONS}
+    paths = tuple(_free(blob.name, split, used) for _, blob in sample.media())
+    return Placed(sample, sample.id, sample.prompt, extra, paths, sample.captions)
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
@@ -366,18 +395,38 @@ def _pour(keys: Sequence[str], samples: Sequence[Placed], sink: Sink, advance: C
         for key, one in zip(keys, samples, strict=True):
             _add(tar, f"{key}.txt", one.prompt.encode())
             sample = verified(one.source)
-            number = 0
-            for role, blob in sample.media():
-                called = ".mask" if role == MASK else ""
-                if role == CONTROLS:
-                    called, number = f".control_{number}" if number else ".control", number + 1
+            fields = _fields(sample)
+            for (_, blob), name in zip(sample.media(), fields, strict=True):
                 with blob.open() as file:
-                    info = tarfile.TarInfo(f"{key}{called}{extension(blob).lower()}")
+                    info = tarfile.TarInfo(f"{key}.{name}")
                     info.size = blob.size
                     tar.addfile(info, file)
                 advance(blob.size)
-            told = {"id": one.id, "file_names": list(one.paths), "extra": dict(one.extra)}
+            told: dict[str, Any] = {"id": one.id, "file_names": list(one.paths), "extra": dict(one.extra)}
+            told |= {CAPTIONS: list(one.captions)} if one.captions else {}
+            if sample.others:
+                told["others"] = dict(zip(sample.others, fields[-len(sample.others) :], strict=True))
             _add(tar, f"{key}.json", json.dumps(told, ensure_ascii=False).encode())
+
+
+def _fields(sample: Sample) -> list[str]:
+    """The field of each file of a sample, in the order of its media."""
+    fields: list[str] = []
+    number = 0
+    for role, blob in sample.media():
+        ending = extension(blob)
+        if role == CONTROLS:
+            called, number = f"control_{number}" if number else "control", number + 1
+        else:
+            called = {TARGET: "", MASK: "mask"}.get(role, role)
+        if role in ROLES:
+            fields.append(f"{called}{ending.lower()}".removeprefix("."))
+            continue
+        field = portable(called if f".{called}".endswith(ending) else called + ending, 100)
+        while field in fields or field in ("txt", "json"):
+            field = f"other_{field}"
+        fields.append(field)
+    return fields
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
