@@ -747,11 +747,28 @@ STRETCHED_INPUT = _code(
     so that everything in it gets taller or wider.""",
     "crop it, or ask for a size of its own aspect",
 )
+SHORT_VIDEO = _code(
+    "short-video",
+    "warning",
+    "A validation video has fewer frames than its row asks for.",
+    """Pipelines that follow a video frame by frame have nothing to follow at the end: some make fewer frames, others
+    stop. Those that take its first frame only do not mind.""",
+    "ask for fewer frames, or name a longer video",
+)
+NOT_A_VIDEO = _code(
+    "not-a-video",
+    "error",
+    "A file cannot be shown as a video.",
+    """FFmpeg's readers find no pictures in it, or stop at one. Without `--decode`, only the header and the first frame
+    are looked at. Usually a copy or a download that was interrupted.""",
+    "copy or download it again",
+)
 UNSEEN_INPUT = _code(
     "unseen-input",
     "note",
     "A file that a validation row names was not looked at.",
-    """It is an address: finetrainers fetches it when it validates, a check does not.""",
+    """It is an address, which finetrainers fetches when it validates and a check does not; or a video, and the library
+    that reads those is not installed: `pip install "qflux-hub[video]"`.""",
 )
 TRAINER_DIFFERS = _code(
     "trainer-differs",

@@ -18,6 +18,7 @@ from qflux_hub.report import Finding, Found
 from qflux_hub.sample import Blob
 from qflux_hub.tree import unreadable
 from qflux_hub.validation.rows import ADDRESS, Place, Reading, ValidationRow
+from qflux_hub.videos import NotAVideoError, is_available, look_at_video
 
 _GRID, _STEP = 16, 4
 _ASPECT = 1.02
@@ -55,31 +56,45 @@ class _Opener:
         return Path(self.folder, name).open("rb", buffering=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Width and height of an image or video in pixels, as displayed; a video's number of frames."""
+
+    width: int
+    height: int
+    frames: int | None = None
+
+
 @dataclass(slots=True)
 class Inputs:
     """Looks at every file that rows name, each once, and finds what is wrong with it."""
 
     reading: Reading
     decode: bool
-    sizes: dict[tuple[str, str], tuple[int, int] | None] = field(default_factory=dict)
+    shapes: dict[tuple[str, str], Shape | None] = field(default_factory=dict)
+    lacks_library: bool = False
 
     def check(self, row: ValidationRow, column: str, path: str) -> None:
         """The file that a row names in ``column``; and whether it has the shape of what the row asks for."""
         place, found = self.reading.place(row.line), self.reading.validation.findings.append
         key = (path, column)
-        if key not in self.sizes:
-            self.sizes[key] = self._look(path, column, place, found)
-        size = self.sizes[key]
-        if size and row.width and row.height:
-            ratio = size[0] * row.height / (size[1] * row.width)
+        if key not in self.shapes:
+            self.shapes[key] = self._look(path, column, place, found)
+        shape, name = self.shapes[key], self.reading.written(path)
+        if shape and row.width and row.height:
+            ratio = shape.width * row.height / (shape.height * row.width)
             if not 1 / _ASPECT <= ratio <= _ASPECT:
                 wanted = f"{row.width}×{row.height}"
-                message = f"{self.reading.written(path)} is {size[0]}×{size[1]}, and is stretched to {wanted}."
+                message = f"{name} is {shape.width}×{shape.height}, and is stretched to {wanted}."
                 fix = f"crop it to the aspect of {wanted}, or ask for a size of its own aspect"
                 found(place.finds(codes.STRETCHED_INPUT, message, fix=fix))
+        if shape and shape.frames and row.num_frames and row.num_frames > shape.frames:
+            message = f"{name} has {shape.frames:,} frames, num_frames is {row.num_frames:,}."
+            most = (shape.frames - 1) // _STEP * _STEP + 1
+            found(place.finds(codes.SHORT_VIDEO, message, fix=f"ask for {most:,}, or name a longer video"))
 
-    def _look(self, path: str, column: str, place: Place, found: Found) -> tuple[int, int] | None:
-        """(width, height) of the file, where it is there and can be told; None, and why is found, otherwise."""
+    def _look(self, path: str, column: str, place: Place, found: Found) -> Shape | None:
+        """The shape of the file, where it is there and can be told; None, and why is found, otherwise."""
         if ADDRESS.match(path):
             message = f"{column} is an address, which is not fetched here: {path}."
             found(place.finds(codes.UNSEEN_INPUT, message))
@@ -100,11 +115,26 @@ class Inputs:
         blob = Blob(name, size, _Opener(str(self.reading.path.parent)))
         facts, _ = read_image(blob, checks.Wish(hash=False, decode=self.decode))
         if facts.problem in _NO_PICTURE and column.endswith("video_path"):
-            return None
+            return self._look_at_video(blob, place, found)
         for finding in checks.check_image(blob, facts, ("", "")):
             message = f"{place}: {finding.message}"
             found(replace(finding, where=place.file, line=place.line, message=message, sample=None))
-        return None if facts.problem else (facts.width, facts.height)
+        return None if facts.problem else Shape(facts.width, facts.height)
+
+    def _look_at_video(self, blob: Blob, place: Place, found: Found) -> Shape | None:
+        if not is_available():
+            if not self.lacks_library:
+                message = "videos were not looked at: that needs the library av, which is not installed."
+                found(place.finds(codes.UNSEEN_INPUT, message, fix='pip install "qflux-hub[video]"'))
+            self.lacks_library = True
+            return None
+        try:
+            with blob.open() as file:
+                facts = look_at_video(file, decode=self.decode)
+        except NotAVideoError as error:
+            found(place.finds(codes.NOT_A_VIDEO, f"{blob.name} cannot be shown as a video: {error}."))
+            return None
+        return Shape(facts.width, facts.height, facts.frames)
 
 
 def _missing(path: str, name: str, column: str, place: Place) -> Finding:
