@@ -92,8 +92,9 @@ class ImageFacts:
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
         """The facts that ``to_row`` made. Raises TypeError or ValueError for anything else."""
-        told: dict[str, Any] = dict(zip(cls.__slots__, row, strict=True))
-        return cls(**told | {"traits": tuple(told["traits"]), "tones": tuple(told["tones"]) if told["tones"] else None})
+        name, width, height, orientation, problem, detail, traits, tones, likeness = row
+        traits, tones = tuple(traits), tuple(tones) if tones else None
+        return cls(name, width, height, orientation, problem, detail, traits, tones, likeness)
 
 
 _ROW = attrgetter(*ImageFacts.__slots__)

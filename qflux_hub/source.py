@@ -296,12 +296,14 @@ def hash_images(scan: Scan, memory: Memory, progress: Progress, *, decoded: bool
 
     What was read is remembered in ``memory``; ``decoded`` says that it was decoded before.
     """
-    before = dict(scan.facts)
-    blobs = scan.blobs()
-    wishes = dict.fromkeys(blobs, checks.Wish())
-    checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress, decoded=decoded)
-    changed = {name for name, facts in scan.facts.items() if facts is not before[name]}
-    scan.findings += _without_notes([*_judged_images(scan, changed), *_judged_copies(scan)])
+    unread = [blob for name, blob in scan.blobs().items() if name not in scan.hashes and not scan.facts[name].problem]
+    if unread:
+        before = {blob.name: scan.facts[blob.name] for blob in unread}
+        wishes = dict.fromkeys(before, checks.Wish())
+        checks.read_images(unread, wishes, scan.facts, scan.hashes, memory, progress, decoded=decoded)
+        changed = {name for name, facts in before.items() if scan.facts[name] is not facts}
+        scan.findings += _without_notes(_judged_images(scan, changed))
+    scan.findings += _without_notes(_judged_copies(scan))
 
 
 def _look_at_some(scan: Scan, memory: Memory) -> None:
@@ -350,17 +352,16 @@ def _judged_images(scan: Scan, names: Collection[str] | None = None) -> Iterator
 
     What is an error of an image is one of every sample that uses it, so that each can be left out.
     """
-    users: dict[str, list[tuple[tuple[str, str], str]]] = {}
+    judged: dict[str, Sequence[Finding]] = {}
     for sample in scan.samples():
+        key = (sample.split, sample.id)
         for role, blob in sample.media():
-            users.setdefault(blob.name, []).append(((sample.split, sample.id), role))
-    for name, blob in scan.blobs().items():
-        if names is None or name in names:
-            (first, role), *others = users[name]
-            for finding in checks.check_image(blob, scan.facts[name], first, role):
-                yield finding
-                if finding.severity == "error":
-                    yield from (replace(finding, sample=other) for other, _ in others)
+            name = blob.name
+            if name in judged:
+                yield from (replace(error, sample=key) for error in judged[name] if error.severity == "error")
+            elif names is None or name in names:
+                judged[name] = found = tuple(checks.check_image(blob, scan.facts[name], key, role))
+                yield from found
     if names is None:
         for sample in scan.samples():
             yield from checks.check_media(sample, scan.facts)

@@ -179,7 +179,9 @@ class _Upload:
             self.begin = lambda: memory.saw(pending, self._seen(""))
         report = self._sync(hub, scan, head)
         if not self.options.dry_run and not self.options.create_pr and report.commit:
-            memory.saw(place, self._seen(report.commit))
+            now = self._seen(report.commit)
+            if now != seen:
+                memory.saw(place, now)
             memory.forget(pending)
         return report
 

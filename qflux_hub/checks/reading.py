@@ -158,9 +158,9 @@ def read_images(
             continue
         recalled = None if known else _recall(memory, blob, wish)
         if recalled:
-            facts[blob.name] = recalled.facts
-            if recalled.sha256:
-                hashes[blob.name] = recalled.sha256
+            facts[blob.name], digest = recalled
+            if digest:
+                hashes[blob.name] = digest
         else:
             jobs.append(_Job(blob, wish, known))
     if not jobs:
@@ -200,18 +200,15 @@ class _Job(NamedTuple):
     known: ImageFacts | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the local cache holds of a file that was read; no hash of one with a problem."""
-
-    sha256: bytes
-    facts: ImageFacts
+_ROW = 2 + len(fields(ImageFacts))
 
 
-def _recall(memory: Memory, blob: Blob, wish: Wish) -> _Known | None:
-    """What is known of an unchanged file; None when it must be read, or when an older qflux learned less of it."""
+def _recall(memory: Memory, blob: Blob, wish: Wish) -> tuple[ImageFacts, bytes] | None:
+    """(facts, SHA-256) of an unchanged file; no hash of one with a problem. None when it must be read, or when an older
+    qflux learned less of it.
+    """
     row = memory.known(blob)
-    if row is None or len(row) != 2 + len(fields(ImageFacts)):
+    if row is None or len(row) != _ROW:
         return None
     digest, decoded, *rest = row
     facts = ImageFacts.from_row(rest)
@@ -221,7 +218,7 @@ def _recall(memory: Memory, blob: Blob, wish: Wish) -> _Known | None:
         or (wish.tones and not (facts.tones or _undecoded(facts)))
         or (wish.likeness and not (facts.likeness or _undecoded(facts)))
     )
-    return None if lacking and not facts.problem else _Known(bytes.fromhex(digest), facts)
+    return None if lacking and not facts.problem else (facts, bytes.fromhex(digest))
 
 
 def _undecoded(facts: ImageFacts) -> bool:
