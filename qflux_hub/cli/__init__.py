@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # Whoever read our output has had enough. Python would complain again while it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    gc.disable()
+    gc.freeze()  # what is left needs no last look for cycles: that took an eighth of a small command
     if code == INTERRUPTED:
         sys.stderr.flush()
         os._exit(code)  # an orderly end would wait for the threads that are still reading or sending
