@@ -396,6 +396,18 @@ class Hub:
                 url = self._file_url(repo_id, file.path, file.commit, repo_type)
                 yield from lanes.fetch_by_http(url, headers, file.size, start)
 
+    def fetch_into(self, repo_id: str, file: RemoteHead, target: Path, repo_type: RepoType = "model") -> Iterator[int]:
+        """Write a file to ``target``, from its beginning; yields how much of it is there while it grows.
+
+        Only where the content store holds it; for any other file nothing is done, and nothing yielded. Nothing is
+        verified here.
+        """
+        with self._translated(repo_id, file.commit):
+            access = self._read_access(repo_id, file, repo_type)
+            if access and file.xet:
+                self._took(lanes.lane(access))
+                yield from lanes.write_by_xet(access, file.xet, file.size, target)
+
     def fetch_fast(self, repo_id: str, file: RemoteHead, target: Path, repo_type: RepoType = "model") -> bool:
         """Fetch a large file in parallel ranges, where the user asked for it and Xet does not do it better.
 

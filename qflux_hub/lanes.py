@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,8 @@ PIECE = 1024 * 1024
 PARALLEL_FROM = 64 * 1024 * 1024
 """Bytes from which parallel ranges are worth a process."""
 _PARTS, _PART = 8, 10 * 1024 * 1024
+_LOOK = 0.01
+"""Seconds between looks at a file that grows."""
 _NO_TOKEN_ROUTE = (404, 405, 501)
 _OTHER_404 = ("RepoNotFound", "RevisionNotFound", "GatedRepo")
 _WITHOUT_XET: set[str] = set()
@@ -420,6 +423,28 @@ def fetch_by_xet(access: Access, xet_hash: str, size: int, start: int) -> Iterat
     group.finish()
     if at < size:  # a download that never began ends like one that is complete (hf_xet 1.8)
         raise RuntimeError(f"it ended after {at:,} of {size:,} bytes")
+
+
+def write_by_xet(access: Access, xet_hash: str, size: int, path: Path) -> Iterator[int]:
+    """Have the client write a file to ``path``, anew; yields how much is there, every now and then until it is all.
+
+    It writes from the beginning to the end (hf_xet 1.8). A copy less than taking its bytes as they come: two thirds of
+    the time of this process.
+    """
+    import hf_xet
+
+    group = session(silence=patience()).new_file_download_group(**access.arguments)
+    with ThreadPoolExecutor(1, "qflux-xet") as pool:
+        try:
+            group.start_download_file(hf_xet.XetFileInfo(xet_hash, size), str(path))
+            ended = pool.submit(group.wait_to_finish)
+            while not ended.done():
+                wait([ended], _LOOK)
+                yield path.stat().st_size
+            ended.result()
+        except BaseException:
+            group.abort()
+            raise
 
 
 def fetch_by_http(url: str, headers: Mapping[str, str], size: int, start: int) -> Iterator[bytes]:

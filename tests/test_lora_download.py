@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from qflux_hub import (
     upload_lora,
     upload_lora_safetensors,
 )
+from qflux_hub.hub import RemoteHead
 from qflux_hub.localhub import LocalHub, RequestLog
+from qflux_hub.lora.fetch import fetch_to_folder
+from qflux_hub.report import Progress
 from tests.jobtools import After, Answer, api, environment, network, qflux, script
 from tests.weights import QWEN, lora, numbers, pack, put
 
@@ -218,6 +222,40 @@ def test_a_flipped_bit_is_noticed_and_fetched_again(hub: LocalHub, there: tuple[
     assert Path(path).read_bytes() == data
     assert path.report.received > len(data)
     assert path.report.lane == ("Xet" if xet else "HTTP")
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_content_store_that_fails_once_is_asked_again(hub: LocalHub, there: tuple[str, bytes]):
+    repo, data = there
+    gone = changed("/xorb", lambda _: Answer(404, [], b"{}"))
+    with network(hub, after=gone) as way:
+        path = download_lora(repo, hub=way.url, token=hub.token)
+    assert Path(path).read_bytes() == data
+    assert path.report.lane == "Xet"
+
+
+def test_a_client_that_writes_its_file_in_another_order_is_read_again(tmp_path: Path):
+    data = bytes(range(256)) * 10_000
+
+    class Backwards:
+        """What fetching needs of a hub."""
+
+        def cache_of(self, repo_id: str) -> Path:
+            return tmp_path / "cache" / repo_id
+
+        def fetch_fast(self, *_: Any) -> bool:
+            return False
+
+        def fetch_into(self, _repo_id: str, _file: RemoteHead, target: Path) -> Iterator[int]:
+            with target.open("r+b") as out:
+                out.truncate(len(data))
+                yield len(data)
+                out.write(data)
+            yield len(data)
+
+    file = RemoteHead(NAME, "c" * 40, len(data), hashlib.sha256(data).hexdigest(), "x")
+    done = fetch_to_folder(Backwards(), "me/x", file, tmp_path, Progress(), force=False)  # type: ignore[arg-type]
+    assert done.path.read_bytes() == data
 
 
 def test_content_that_stays_wrong_is_not_kept(hub: LocalHub, there: tuple[str, bytes], fresh_cache: Path):

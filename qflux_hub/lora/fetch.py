@@ -147,10 +147,14 @@ def _new_hash(file: RemoteHead, size: int) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-def _update(digest: hashlib._Hash, opened: BinaryIO, task: Task) -> None:
-    while piece := opened.read(4 * _PIECE):
-        digest.update(piece)
-        task.advance(len(piece))
+def _update(digest: hashlib._Hash, opened: BinaryIO, task: Task) -> int:
+    """Hash what is left of a file; returns how many bytes that was."""
+    total, buffer = 0, memoryview(bytearray(_PIECE))
+    while count := opened.readinto(buffer):  # type: ignore[attr-defined]  # every open file has it
+        digest.update(buffer[:count])
+        task.advance(count)
+        total += count
+    return total
 
 
 def _fetch(hub: Hub, repo_id: str, file: RemoteHead, partial: Path, target: Path, progress: Progress) -> int:
@@ -165,7 +169,7 @@ def _fetch(hub: Hub, repo_id: str, file: RemoteHead, partial: Path, target: Path
             return 0
         for parallel in (True, False):
             done = _in_parallel(hub, repo_id, file, partial) if parallel else None
-            digest, count = done or _resume(hub, repo_id, file, opened, task)
+            digest, count = done or _resume(hub, repo_id, file, opened, partial, task)
             received += count
             if digest == file.etag:
                 opened.flush()
@@ -190,24 +194,27 @@ def _locked(partial: Path) -> Iterator[BinaryIO]:
                 return
 
 
-def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, task: Task) -> tuple[str, int]:
+def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, partial: Path, task: Task) -> tuple[str, int]:
     """Take up the file where it ended; returns (hash of all of it, bytes received). Bounded without progress."""
-    digest, received, tries = _new_hash(file, file.size), 0, 0
+    digest, tries = _new_hash(file, file.size), 0
     if os.fstat(opened.fileno()).st_size > file.size:
         opened.truncate(0)
     opened.seek(0)
-    _update(digest, opened, task)
-    at = opened.tell()
+    start = at = _update(digest, opened, task)
     while at < file.size:
         before = at
         try:
+            at += _update(digest, opened, task)  # what a broken attempt left
+            if at == 0:
+                for _ in hub.fetch_into(repo_id, file, partial):
+                    at += _update(digest, opened, task)
+                at += _update(digest, opened, task)
             with _Beside(digest, opened) as beside:
-                for piece in hub.fetch(repo_id, file, at):
+                for piece in hub.fetch(repo_id, file, at) if at < file.size else ():
                     taken = piece[: file.size - at]
                     beside.take(taken)
                     task.advance(len(taken))
                     at += len(taken)
-                    received += len(piece)
         except HubError:
             tries = 1 if at > before else tries + 1
             if tries > TRIES:
@@ -218,7 +225,11 @@ def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, task: Ta
                 raise HubError(
                     f"{repo_id} ends {file.path} after {at:,} of {file.size:,} bytes.", hint="Try again later."
                 )
-    return digest.hexdigest(), received
+    if start == 0 and digest.hexdigest() != file.etag:  # read too early, if the client did not write it in order
+        digest = _new_hash(file, file.size)
+        opened.seek(0)
+        _update(digest, opened, Task())
+    return digest.hexdigest(), at - start
 
 
 class _Beside:
