@@ -25,7 +25,7 @@ import pytest
 import typer.main
 
 import qflux_hub
-from qflux_hub import LocalHub, options
+from qflux_hub import LocalHub, layouts, options
 from qflux_hub.cli import run
 from qflux_hub.cli.commands import app
 from tests.builders import lay, lay_split, picture, write
@@ -620,7 +620,9 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, arguments: list[str]) -> Non
         assert process.stderr is not None
         process.stdout.read(10)
         process.stdout.close()
-        assert process.stderr.read() == ""
+        said = process.stderr.read()
+        assert said.startswith(f"{root} is read as directory:\n")
+        assert said.count("\n") == 1 + len(layouts.names())
         assert process.wait(10) == 0
 
 

@@ -139,9 +139,50 @@ def test_a_folder_of_both_layouts_needs_a_choice(tmp_path):
     as_directory(tmp_path, "train", ["a"])
     as_csv(tmp_path, "test", ["b"])
     error = refused(tmp_path)
-    assert error.message.endswith("can be read as directory (train) and csv (test).")
+    assert error.message == (
+        f"{tmp_path} can be read as directory (train) and csv (test).\n"
+        "  directory: train/control_images/, train/training_images/\n"
+        "  csv: test.csv\n"
+        "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
+        "  parquet: no Parquet file at the top, in data/ or in the folder of a split\n"
+        "  webdataset: no tar at the top, in data/ or in the folder of a split\n"
+        "  lists: no prompts.txt (or captions.txt) beside an images.txt or videos.txt, at the top or in the folder "
+        "of a split\n"
+        "  pairs: no .txt beside an image or video of the same name, at the top or in the folder of a split"
+    )
     assert error.hint == "Say which with --layout directory or --layout csv."
     assert (scan(tmp_path, "directory").ids, scan(tmp_path, "csv").ids) == (["a"], ["b"])
+
+
+def test_a_layout_that_is_hardly_meant_is_not_taken_but_told(tmp_path, caplog):
+    as_directory(tmp_path, "train", ["a"])
+    write(tmp_path / "backup/train.tar", b"whatever")
+    lay(tmp_path, "notes/cat.png", "notes/cat.txt")
+    with caplog.at_level("INFO"):
+        assert scan(tmp_path).layout == "directory"
+    assert caplog.messages[-1].splitlines()[:5] == [
+        f"{tmp_path} is read as directory:",
+        "  directory: train/control_images/, train/training_images/",
+        "  webdataset: backup/train.tar, but tars may be archives of anything",
+        "  pairs: notes/cat.txt, but a text beside a file may be anything",
+        "  csv: no train.csv or test.csv at the top",
+    ]
+    for path in (tmp_path / "train").rglob("*.txt"):
+        path.unlink()
+    error = refused(tmp_path)
+    assert f"{tmp_path} can be read as directory (train) and webdataset (backup) and pairs (notes).\n" in error.message
+    assert "\n  directory: train/control_images/, train/training_images/, but no prompt in training_images/\n" in (
+        error.message
+    )
+    assert error.hint == "Say which with --layout directory or --layout webdataset or --layout pairs."
+
+
+def test_every_layout_says_by_what_it_was_recognised(tmp_path, write_as):
+    first, *others = layouts.rank(FolderTree(write_as(tmp_path, "train", BASES)))
+    assert (first.match.layout.NAME, first.match.splits, first.doubt) == (names_of(write_as), ("train",), "")
+    assert "train" in first.why
+    assert len(others) == len(layouts.LAYOUTS) - 1
+    assert all(one.doubt or not one.match.splits for one in others)
 
 
 def test_what_the_other_layouts_took_offence_at_is_not_reported(tmp_path):

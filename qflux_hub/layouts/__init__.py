@@ -6,6 +6,7 @@ every layout runs finds it there.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ class Layout(Protocol):
         Opens no image. What looks like a split but is none is ``found``.
         """
 
+    def evidence(self, tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+        """The files or folders by which these ``splits`` were recognised."""
+
     def doubt(self, tree: Tree, splits: Sequence[str]) -> str:
         """Why these ``splits`` are hardly meant in this layout, when another one fits too; "" when nothing is odd."""
 
@@ -63,6 +67,11 @@ class Layout(Protocol):
 LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet, tars, lists, pairs)
 
 
+_LOGGER = logging.getLogger(__name__)
+_AT_MOST = 3
+"""Files that are named where a layout was recognised by many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """The layout of a tree and its splits."""
@@ -84,31 +93,72 @@ def called(name: str) -> Layout:
     raise UsageError(f"There is no layout {name!r}.", hint=f"Layouts: {', '.join(names())}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look at a tree says of one layout: its splits, "" or what speaks against it, and why.
+
+    ``why``: by which files it was recognised, or what is missing, in words that go on from "directory: ".
+    """
+
+    match: Match
+    doubt: str
+    why: str
+    findings: Sequence[Finding]
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        return f"  {self.match.layout.NAME}: {self.why}{f', but {self.doubt}' if self.doubt else ''}"
+
+
+def rank(tree: Tree, wanted: Sequence[Layout] = LAYOUTS) -> list[Verdict]:
+    """What each layout says of ``tree``, the likeliest first: those that fit, those that fit but are hardly meant,
+    those that do not fit; among equals in the order of the table.
+
+    The same for a folder and for a repo. Opens tables and the first Parquet file, and no image.
+    """
+    seen: list[tuple[Match, list[Finding]]] = []
+    for layout in wanted:
+        met: list[Finding] = []
+        seen.append((Match(layout, layout.splits(tree, met.append)), met))
+    contested = sum(bool(match.splits) for match, _ in seen) > 1  # to doubt may take reading
+    verdicts = []
+    for match, met in seen:
+        layout, splits = match.layout, match.splits
+        why = _listed(layout.evidence(tree, splits)) if splits else layout.missing(tree)
+        verdicts.append(Verdict(match, layout.doubt(tree, splits) if splits and contested else "", why, met))
+    return sorted(verdicts, key=lambda one: (not one.match.splits, bool(one.doubt)))
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _AT_MOST:,} more" if len(paths) > _AT_MOST else ""
+    return ", ".join(paths[:_AT_MOST]) + more
+
+
 def detect(tree: Tree, name: str | None, found: Found) -> Match:
     """The one layout that ``tree`` has, or the one called ``name``.
 
-    Raises LayoutError when none fits, saying what each one missed, or when several do; UsageError for an unknown name.
+    What ``rank`` says is logged. Raises LayoutError, with all of it, when none fits or nothing tells which of
+    several is meant; UsageError for an unknown name.
     """
     wanted = [layout for layout in LAYOUTS if name in (None, "auto", layout.NAME)]
     if not wanted:
         raise UsageError(f"There is no layout {name!r}.", hint=f"Layouts: {', '.join(names())}.")
-    met: dict[str, list[Finding]] = {layout.NAME: [] for layout in wanted}
-    matches = [Match(layout, splits) for layout in wanted if (splits := layout.splits(tree, met[layout.NAME].append))]
-    meant = [match for match in matches if not match.layout.doubt(tree, match.splits)]
-    if len(meant) == 1:
-        matches = meant
-    if len(matches) == 1:
-        for finding in met[matches[0].layout.NAME]:  # what the other layouts took offence at does not matter
-            found(finding)
-        return matches[0]
-    if matches:
-        fitting = " and ".join(f"{match.layout.NAME} ({', '.join(match.splits)})" for match in matches)
-        raise LayoutError(
-            f"{tree.name} can be read as {fitting}.",
-            hint=f"Say which with --layout {matches[0].layout.NAME} or --layout {matches[1].layout.NAME}.",
-        )
-    reasons = "\n".join(f"  {layout.NAME}: {layout.missing(tree)}" for layout in wanted)
-    raise LayoutError(f"{tree.name} is not a dataset that qflux can read.\n{reasons}", hint=_advice(tree, wanted))
+    verdicts = rank(tree, wanted)
+    fitting = [one for one in verdicts if one.match.splits]
+    report = "\n".join(one.line for one in verdicts)
+    if not fitting:
+        raise LayoutError(f"{tree.name} is not a dataset that qflux can read.\n{report}", hint=_advice(tree, wanted))
+    best, *others = fitting
+    if others and (best.doubt or not others[0].doubt):
+        rivals = [one.match for one in fitting if bool(one.doubt) == bool(best.doubt)]
+        named = " and ".join(f"{match.layout.NAME} ({', '.join(match.splits)})" for match in rivals)
+        options = " or ".join(f"--layout {match.layout.NAME}" for match in rivals)
+        raise LayoutError(f"{tree.name} can be read as {named}.\n{report}", hint=f"Say which with {options}.")
+    for finding in best.findings:  # what the other layouts took offence at does not matter
+        found(finding)
+    _LOGGER.info("%s is read as %s:\n%s", tree.name, best.match.layout.NAME, report)
+    return best.match
 
 
 def _advice(tree: Tree, wanted: Collection[Layout]) -> str:

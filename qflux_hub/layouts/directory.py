@@ -71,6 +71,12 @@ def _shaped(tree: Tree) -> list[str]:
     return sorted({part[0] for part in parts if len(part) >= 2 and part[1] in (CONTROL_FOLDER, TARGET_FOLDER)})
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """Folders of the splits."""
+    folders = (f"{split}/{name}" for split in splits for name in (CONTROL_FOLDER, TARGET_FOLDER))
+    return [f"{folder}/" for folder in folders if folder in tree.files]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:
     """Folders of these names in which no prompt lies may be those of a table's images."""
     folders = [tree.files.get(f"{split}/{TARGET_FOLDER}", ()) for split in splits]

@@ -70,6 +70,13 @@ def missing(tree: Tree) -> str:
     )
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """The lists of the splits."""
+    folders = [_folders(tree)[split] for split in splits]
+    lists = ((folder, of_folder(tree.files[folder]) or ()) for folder in folders)
+    return [posixpath.join(folder, same[0]) for folder, both in lists for same in both]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
     """None: two such lists are nothing else."""
     return ""

@@ -64,6 +64,11 @@ def missing(tree: Tree) -> str:
     return illegal(_files(tree)) or "no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split"
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """The metadata files of the splits."""
+    return [_files(tree)[split][0] for split in splits]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:
     """A metadata file that names no images describes something else."""
     for split in splits:

@@ -59,6 +59,11 @@ def missing(tree: Tree) -> str:
     )
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """The first caption of each split that has a file beside it."""
+    return [posixpath.join(folder, _first(tree, folder)) for folder in map(_folders(tree).__getitem__, splits)]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
     """Notes lie beside files in many folders."""
     return "a text beside a file may be anything"
@@ -66,18 +71,20 @@ def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the proto
 
 def _folders(tree: Tree) -> dict[str, str]:
     """Split -> the folder of its pairs."""
-    if _has_pairs(tree, ""):
+    if _first(tree, ""):
         return {"train": ""}
     tops = (folder for folder in sorted(tree.files) if "/" not in folder and folder not in ("", *_OTHERS))
-    return {folder: folder for folder in tops if _has_pairs(tree, folder)}
+    return {folder: folder for folder in tops if _first(tree, folder)}
 
 
-def _has_pairs(tree: Tree, folder: str) -> bool:
+def _first(tree: Tree, folder: str) -> str:
+    """The first caption of a folder beside which a file of the same name lies; "" when there is none."""
     names = tree.files.get(folder, ())
     if lists.of_folder(names):
-        return False
-    stems = {split_extension(name)[0] for name in names if split_extension(name)[1] == PROMPT_EXTENSION}
-    return bool(stems) and any(is_media_name(name) and split_extension(name)[0] in stems for name in names)
+        return ""
+    captions = {split_extension(name)[0]: name for name in names if split_extension(name)[1] == PROMPT_EXTENSION}
+    stems = (split_extension(name)[0] for name in names if captions and is_media_name(name))
+    return next((captions[stem] for stem in stems if stem in captions), "")
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:

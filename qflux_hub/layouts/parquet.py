@@ -64,6 +64,11 @@ def missing(tree: Tree) -> str:
     return illegal(_files(tree)) or "no Parquet file at the top, in data/ or in the folder of a split"
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """The files of the splits."""
+    return [path for split in splits for path in _files(tree)[split]]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:
     """Tables that hold no images are those of another layout, beside its images."""
 

@@ -90,6 +90,11 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
     return tuple(sorted(names, key=split_rank))
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """The tables of the splits."""
+    return [_tables(tree)[split][0] for split in splits]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
     """None: a table with control columns is nothing else."""
     return ""

@@ -63,6 +63,11 @@ def missing(tree: Tree) -> str:
     return illegal(_files(tree)) or "no tar at the top, in data/ or in the folder of a split"
 
 
+def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
+    """The tars of the splits."""
+    return [path for split in splits for path in _files(tree)[split]]
+
+
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
     """A tar beside files of another layout may be anything: an archive of the same files, for one."""
     return "tars may be archives of anything"
