@@ -266,6 +266,7 @@ def _binary(data: bytes, kind: str, path: str, found: Found) -> Table | None:
             table = pa.ipc.open_file(source).read_all()
         else:  # the framing of `datasets`' own files
             table = pa.ipc.open_stream(source).read_all()
+        table.validate(full=True)  # reading values of damaged Arrow can end the process
         values = table.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         said = str(error).splitlines()[0].rstrip(".")

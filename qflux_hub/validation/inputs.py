@@ -114,8 +114,12 @@ class Inputs:
             return None
         blob = Blob(name, size, _Opener(str(self.reading.path.parent)))
         facts, _ = read_image(blob, checks.Wish(hash=False, decode=self.decode))
-        if facts.problem in _NO_PICTURE and column.endswith("video_path"):
+        unseen = facts.problem in _NO_PICTURE or not (facts.problem or facts.width)
+        if unseen and column.endswith("video_path"):
             return self._look_at_video(blob, place, found)
+        if unseen and not facts.problem:
+            found(place.finds(codes.NOT_AN_IMAGE, f"{name} is not an image."))
+            return None
         for finding in checks.check_image(blob, facts, ("", "")):
             message = f"{place}: {finding.message}"
             found(replace(finding, where=place.file, line=place.line, message=message, sample=None))
