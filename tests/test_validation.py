@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import wave
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -546,6 +547,13 @@ def test_the_command_prints_rows_and_findings_in_every_mode(tmp_path: Path, say:
     assert told["validation"]["source"] == str(file)
     assert [row["line"] for row in told["validation"]["rows"]] == [3, 9]
     assert say("check", "--validation", file, "-q", "--allow-empty-prompt").code == 0
+
+
+def test_values_that_json_does_not_know_are_printed_as_text(tmp_path: Path, say: Run) -> None:  # noqa: F811
+    file = put(tmp_path / "v.parquet", {"caption": "a", "when": date(2026, 1, 2), "raw": b"x"})
+    (row,) = say("check", "--validation", file, "--json").json["validation"]["rows"]
+    assert row["extra"] == {"when": "2026-01-02", "raw": "b'x'"}
+    assert read_validation(file)[0].extra["when"] == date(2026, 1, 2)
 
 
 def test_a_dataset_and_its_validation_file_are_checked_together(tmp_path: Path, say: Run) -> None:  # noqa: F811

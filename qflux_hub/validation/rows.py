@@ -7,6 +7,7 @@ relative to the file; what is empty is absent.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -77,7 +78,9 @@ class Validation:
 
     def to_dict(self) -> dict[str, Any]:
         """The file as ``--json`` prints it."""
-        return {"source": self.source, "rows": [asdict(row) for row in self.rows]}
+        rows = [asdict(row) for row in self.rows]
+        plain = json.loads(json.dumps(rows, default=str))  # tables may hold times and bytes
+        return {"source": self.source, "rows": plain}
 
 
 @dataclass(frozen=True, slots=True)
