@@ -154,7 +154,8 @@ def _json(text: str, path: str, found: Found) -> Table | None:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
         lines = _json_lines(text, path, lambda _: None)
-        fix = "it is JSON Lines: name it .jsonl" if lines and len(lines.rows) > 1 else None
+        is_lines = lines is not None and len(lines.rows) > 1
+        fix = 'it is JSON Lines: name it .jsonl, or write {"data": [row, row]}' if is_lines else None
         place = getattr(error, "lineno", 1)
         found(codes.UNDECODABLE_TABLE(path, f"{path}, line {place}: no JSON, {_why(error)}.", line=place, fix=fix))
         return None

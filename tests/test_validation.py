@@ -220,7 +220,7 @@ def test_damaged_arrow_is_an_error_and_nothing_worse(tmp_path: Path) -> None:
 
 def test_json_and_json_lines_are_told_apart(tmp_path: Path) -> None:
     lines = write(tmp_path / "v.json", '{"caption": "a"}\n{"caption": "b"}\n')
-    assert only("undecodable-table", lines).fix == "it is JSON Lines: name it .jsonl"
+    assert only("undecodable-table", lines).fix == 'it is JSON Lines: name it .jsonl, or write {"data": [row, row]}'
     whole = write(tmp_path / "v.jsonl", GUIDE_JSON)
     assert only("undecodable-table", whole).fix == "name it .json"
 
@@ -541,6 +541,8 @@ def test_the_command_prints_rows_and_findings_in_every_mode(tmp_path: Path, say:
     assert "sizes    832×480 1" in said.out
     assert f"{file}, line 9: caption is empty. [empty-prompt]" in said.out
     assert "[uneven-validation] → add 2" in said.out
+    said = say("check", "--validation", write(tmp_path / "bad.json", "x"))
+    assert said.out.startswith(f"{tmp_path / 'bad.json'} (validation file)\n\nerror   ")
     told = say("check", "--validation", file, "--json").json
     assert [*told] == ["source", "layout", "splits", "findings", "counts", "seconds", "validation"]
     assert (told["source"], told["layout"], told["counts"]["errors"]) == (str(file), "validation", 1)

@@ -65,8 +65,8 @@ def _tell_splits(result: Scan, out: Rich, *, verbose: bool) -> None:
 
 def _tell_rows(result: Validation, out: Rich, *, verbose: bool) -> None:
     """How many rows, what they begin with, and what they ask for."""
-    held = visible(f"{result.source}: {plural(result.count, 'row')}")
-    out.print(Text.assemble((held, "bold"), " (validation file)"))
+    held = "" if result.count is None else f": {plural(result.count, 'row')}"
+    out.print(Text.assemble((visible(f"{result.source}{held}"), "bold"), " (validation file)"))
     out.print()
     kinds = ("image", "video", "control_image", "control_video")
     given = [(kind.replace("_", " "), sum(getattr(row, kind) is not None for row in result.rows)) for kind in kinds]
@@ -80,7 +80,8 @@ def _tell_rows(result: Validation, out: Rich, *, verbose: bool) -> None:
     for what, counts in told.items():
         if counts:
             out.print(Text(f"{what:<7}  {_shortened(counts, verbose=verbose)}"))
-    out.print()
+    if any(told.values()):
+        out.print()
 
 
 def _each(controls: Mapping[int, int]) -> str:

@@ -43,7 +43,7 @@ def check_validation(file: str | os.PathLike[str], options: FullCheckOptions) ->
     validation, found = read.validation, read.validation.findings.append
     if read.table is None:
         return validation
-    count, name, multiple_of = validation.count, validation.source, options.multiple_of
+    count, name, multiple_of = read.table.count, validation.source, options.multiple_of
     if count % multiple_of:
         rows = f"{count:,} row{'s' if count > 1 else ''}"
         message = f"{name} has {rows}, which is no multiple of {multiple_of:,}: validation would hang."

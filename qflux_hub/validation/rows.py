@@ -68,13 +68,13 @@ class ValidationRow:
 class Validation:
     """A validation file as it was read: its rows in order, and what was found. Values that cannot be used are None.
 
-    ``count``: how many rows there are with those that cannot be read.
+    ``count``: how many rows there are with those that cannot be read; None when it is the file that cannot.
     """
 
     source: str
     rows: list[ValidationRow] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    count: int = 0
+    count: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The file as ``--json`` prints it."""
