@@ -36,25 +36,28 @@ def diff_dataset(
         look_at_images(scan, memory, progress, decode=chosen.decode)
         stop_at_errors(scan, "it is not compared", strict=False)
         with open_hub(chosen.hub, chosen.token) as hub:
-            head = remote.read(hub, repo_id, chosen.revision, scan.findings.append, card=False)
+            head = remote.read(hub, repo_id, chosen.revision, scan.findings.append)
             hash_images(scan, memory, progress, decoded=chosen.decode)
             stop_at_errors(scan, "it is not compared", strict=False)
             seen = memory.seen(f"{hub.name} {repo_id} {chosen.revision or 'main'}")
-            splits = {split: _compare(hub, repo_id, scan, head, seen, split) for split in scan.splits}
+            splits = {split: _compare(hub, repo_id, scan, head, seen, split, progress) for split in scan.splits}
     return DiffReport(repo_id, splits, scan.findings, time.perf_counter() - started)
 
 
-def _compare(hub: Hub, repo_id: str, scan: Scan, head: Head, seen: Seen | None, split: str) -> SplitDiff:
+def _compare(
+    hub: Hub, repo_id: str, scan: Scan, head: Head, seen: Seen | None, split: str, progress: Progress
+) -> SplitDiff:
     own = {row.id: row for row in plan.entries(scan.splits[split], scan.facts, scan.hashes)}
-    there = {row.id: row for row in head.rows(split)}
+    indexes = [remote.held(hub, repo_id, head, split, progress), head.remote.indexes.get(split)]
+    there = {row.id: row for known in indexes if known for row in known.entries}
     ours, theirs = ({name: row.content for name, row in side.items()} for side in (own, there))
     merged = merge(ours, theirs, seen.ours.get(split, {}), seen.theirs.get(split, {})) if seen else Merge()
     changed = [n for n in own.keys() & there.keys() if ours[n] != theirs[n] and n not in merged.theirs]
     local = {sample.id: sample for sample in scan.splits[split] if sample.id in set(changed)}
     before, reworded = dict(local), [name for name in changed if _texts(own[name]) != _texts(there[name])]
-    if reworded and head.commit:
-        known = head.remote.indexes[split]
-        before |= {one.id: one for one in remote.samples(hub, repo_id, head.commit, split, known, reworded)}
+    for known in indexes:
+        if known and head.commit and reworded:
+            before |= {one.id: one for one in remote.samples(hub, repo_id, head.commit, split, known, reworded)}
     return SplitDiff(
         added=sorted(own.keys() - there.keys()),
         changed=[

@@ -7,8 +7,8 @@ others removed is put back, because the source still has it. Contents are compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 Contents = Mapping[str, str]
 """Id of a sample -> hash of its texts and images."""
@@ -18,17 +18,25 @@ Contents = Mapping[str, str]
 class Merge:
     """Ids by what happens to them; all others take the source's version. Each tuple is in id order.
 
-    ``added`` and ``changed`` by others are kept as they are on the Hub; ``conflicts`` were changed by both.
+    ``added`` and ``changed`` by others are kept as they are on the Hub; ``conflicts`` were changed by both; ``lost``
+    are others' too, but cannot be kept.
     """
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def theirs(self) -> frozenset[str]:
         """The samples whose version on the Hub stands."""
         return frozenset(self.added) | frozenset(self.changed)
+
+    def without(self, names: Collection[str]) -> Merge:
+        """The same when the samples of these names cannot be kept."""
+        added, changed = (tuple(one for one in some if one not in names) for some in (self.added, self.changed))
+        lost = tuple(one for one in (*self.added, *self.changed) if one in names)
+        return replace(self, added=added, changed=changed, lost=lost)
 
 
 def merge(ours: Contents, theirs: Contents, ours_then: Contents, theirs_then: Contents) -> Merge:

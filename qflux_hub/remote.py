@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qflux_hub import cards, codes, frontmatter, index, indexcache, media, pack
+from qflux_hub import cards, codes, frontmatter, index, indexcache, media
 from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
 from qflux_hub.index import Entry, Index, Media, Remote
 from qflux_hub.ranges import Ranges, Span
 from qflux_hub.report import Found, Progress
-from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Blob, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 
 CARD = "README.md"
 _NO_BRANCH = re.compile(r"[0-9a-f]{40}|refs/.*")
@@ -65,11 +65,15 @@ class Head:
             or (index.shard_split(path) is None and _is_data(path, patterns))
         ]
 
+    def lost(self, split: str) -> list[str]:
+        """Shards of ``split`` of which no index tells what is in them."""
+        known = self.remote.indexes.get(split)
+        lying = (path for path in sorted(self.remote.files) if index.shard_split(path) == split)
+        return [path for path in lying if index.is_shard(path) and not (known and path in known.shards)]
+
     def is_known(self, split: str) -> bool:
         """Whether the indexes tell of every shard of ``split`` what is in it."""
-        known = self.remote.indexes.get(split)
-        lying = {path for path in self.remote.files if index.shard_split(path) == split and index.is_shard(path)}
-        return lying <= known.shards.keys() if known else not lying
+        return not self.lost(split)
 
     def splits(self) -> set[str]:
         """Every split that the repo has: described by its card, indexed, or lying where ours would."""
@@ -241,37 +245,75 @@ def _texts(file: BinaryIO, shard: str, extra: Sequence[str]) -> pa.Table:
         ) from error
 
 
-def foreign_contents(
-    hub: Hub, repo_id: str, commit: str, paths: Sequence[str], progress: Progress, sizes: Mapping[str, int]
-) -> dict[str, str] | None:
-    """Id -> hash of the content of the samples in files that something else wrote, such as ``push_to_hub``.
+def held(hub: Hub, repo_id: str, head: Head, split: str, progress: Progress) -> Index | None:
+    """The samples in the data files of ``split`` that no index tells of: those that something else wrote, such as
+    ``push_to_hub``, and shards whose index is lost. It does not say where in the files images lie.
 
-    Reads all of them, one row group in memory at a time. None when they are no samples as documented: another schema,
-    images that are not embedded, ids that stand twice.
+    Reads all of them, one row group in memory at a time. None when there are none, or when they are no samples as
+    documented: other columns, files that are not embedded, ids that stand twice. Raises VerificationError for a shard
+    that cannot be read.
     """
-    contents: dict[str, str] = {}
-    with progress.task("Comparing", sum(sizes[path] for path in paths)) as task:
+    paths = [*head.foreign(split), *head.lost(split)]
+    if not paths or head.commit is None:
+        return None
+    sizes = {path: head.remote.files[path][0] for path in paths}
+    rows: dict[str, Entry] = {}
+    extra: set[str] = set()
+    with progress.task("Comparing", sum(sizes.values())) as task:
         for path in paths:
-            with hub.open(repo_id, path, commit) as file:
-                parquet = pq.ParquetFile(file)
-                if not _is_documented(parquet.schema_arrow):
-                    return None
-                for number in range(parquet.num_row_groups):
-                    for row in parquet.read_row_group(number).to_pylist():
-                        content = _content(row)
-                        if content is None or row["id"] in contents:
+            try:
+                with hub.open(repo_id, path, head.commit) as file:
+                    for row, texts in _rows(pq.ParquetFile(file), path):
+                        if row.id in rows:
                             return None
-                        contents[row["id"]] = content
+                        rows[row.id] = row
+                        extra |= texts
+            except (pa.ArrowException, OSError, ValueError) as error:
+                if index.is_shard(path):
+                    raise VerificationError(
+                        f"{path} cannot be read, and no index tells what is in it: {error}.",
+                        hint="--mirror replaces it by this source; it stays in the repo's history.",
+                    ) from error
+                return None
             task.advance(sizes[path])
-    return contents
+    return Index(0, tuple(sorted(extra)), {}, tuple(rows.values()))
 
 
-def _is_documented(schema: pa.Schema) -> bool:
-    """Has the documented columns, and beside them only texts."""
-    wanted = pack.schema([name for name in schema.names if name not in pack.columns(())])
-    return set(schema.names) == set(wanted.names) and all(
-        _plain(schema.field(name).type) == _plain(wanted.field(name).type) for name in wanted.names
-    )
+_FILE = "struct<bytes:binary,path:string>"
+
+
+def _rows(parquet: pq.ParquetFile, path: str) -> Iterator[tuple[Entry, set[str]]]:
+    """The rows of a file, and the names of their texts. Raises ValueError when they are no samples."""
+    kinds = {field.name: _plain(field.type) for field in parquet.schema_arrow}
+    files = sorted((name for name, kind in kinds.items() if kind in (_FILE, f"list<{_FILE}>")), key=_order)
+    texts = kinds.keys() - {*files, "id", "prompt"}
+    strange = [name for name in texts if kinds[name] != ("list<string>" if name == CAPTIONS else "string")]
+    if strange or not files or any(kinds.get(name) != "string" for name in ("id", "prompt")):
+        raise ValueError(f"it has not the columns of samples, but {', '.join(kinds)}")
+    for number in range(parquet.num_row_groups):
+        for row in parquet.read_row_group(number).to_pylist():
+            present = [(name, file) for name in files for file in _listed(row[name])]
+            if not row["id"] or row["prompt"] is None or any(file["bytes"] is None for _, file in present):
+                raise ValueError("a row lacks its id, its prompt, or the bytes of a file")
+            extra = {name: row[name] for name in texts - {CAPTIONS} if row[name] is not None}
+            captions = tuple(row.get(CAPTIONS) or ())
+            sample = Sample(id=row["id"], split="", prompt=row["prompt"], controls=(), extra=extra, captions=captions)
+            yield replace(index.entry(sample, 0, map(_described, present)), shard=path), texts
+
+
+def _order(column: str) -> int:
+    """Where a column stands among the files of a sample."""
+    role = media.role(column)
+    return ROLES.index(role) if role in ROLES else len(ROLES)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return [one for one in (value if isinstance(value, list) else [value]) if one is not None]
+
+
+def _described(file: tuple[str, Mapping[str, Any]]) -> Media:
+    column, held = file
+    return Media(column, held["path"] or "", hashlib.sha256(held["bytes"]).digest(), len(held["bytes"]), 0, 0)
 
 
 def _plain(kind: pa.DataType) -> str:
@@ -281,15 +323,3 @@ def _plain(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind):
         return f"struct<{','.join(sorted(f'{field.name}:{_plain(field.type)}' for field in kind))}>"
     return str(kind).removeprefix("large_")
-
-
-def _content(row: Mapping[str, Any]) -> str | None:
-    images = [(TARGET, row[TARGET]), *((CONTROLS, image) for image in row[CONTROLS] or ()), (MASK, row[MASK])]
-    present = [(role, image) for role, image in images if image is not None]
-    if not row["id"] or row["prompt"] is None or any(image["bytes"] is None for _, image in present):
-        return None
-    extra = {name: row[name] for name in row.keys() - {*pack.columns(()), CAPTIONS}}
-    captions = tuple(row.get(CAPTIONS) or ())
-    sample = Sample(id=row["id"], split="", prompt=row["prompt"], controls=(), extra=extra, captions=captions)
-    files = [Media(role, "", hashlib.sha256(image["bytes"]).digest(), 0, 0, 0) for role, image in present]
-    return index.entry(sample, 0, files).content

@@ -186,14 +186,12 @@ class _Upload:
         return report
 
     def _take_over(self, hub: Hub, scan: Scan, head: Head) -> None:
-        """Read the splits that something else wrote, so that the report can say what stays the same."""
-        for split in scan.splits:
-            paths = head.foreign(split)
-            if paths and head.commit and not self.options.mirror:
-                sizes = {path: size for path, (size, _) in head.remote.files.items()}
-                held = remote.foreign_contents(hub, self.repo_id, head.commit, paths, self.progress, sizes)
-                if held is not None:
-                    self.taken_over[split] = held
+        """Read what no index tells of, so that none of it is lost, and the report can say what stays the same."""
+        self.taken_over = {}
+        for split in () if self.options.mirror else scan.splits:
+            held = remote.held(hub, self.repo_id, head, split, self.progress)
+            if held is not None:
+                self.taken_over[split] = held.contents()
 
     def _seen(self, commit: str) -> Seen:
         """What source and Hub hold now."""
@@ -269,8 +267,10 @@ class _Upload:
             except ConflictError:
                 conflicts += 1
                 if self.then is None:  # what others change from here on is what they changed since we saw the Hub
-                    self.then = {split: (seen := head.contents(split), seen) for split in scan.splits}
+                    there = {split: {**self.taken_over.get(split, {}), **head.contents(split)} for split in scan.splits}
+                    self.then = {split: (seen, seen) for split, seen in there.items()}
                 head = self._head(hub, scan)
+                self._take_over(hub, scan, head)
                 continue
             self._verify(hub, commit.oid, planned, adds)
             self._tag(hub, commit.oid)
@@ -294,10 +294,12 @@ class _Upload:
             stay = self._older_versions(scan, head, split) & there.keys()
             if self.then is not None and not self.options.mirror:
                 ours_then, theirs_then = self.then.get(split, ({}, {}))
-                ours, theirs = ({row.id: row.content for row in side.values()} for side in (own, there))
+                ours, known = ({row.id: row.content for row in side.values()} for side in (own, there))
+                theirs = {**self.taken_over.get(split, {}), **known}
                 merged = merge(ours, {name: theirs[name] for name in theirs.keys() - stay}, ours_then, theirs_then)
+                merged = merged.without(theirs.keys() - known.keys())  # where they lie is not known
                 scan.findings += _said(merged, split, scan.findings)
-                conflicts += [f"{split}/{name}" for name in merged.conflicts]
+                conflicts += [f"{split}/{name}" for name in (*merged.conflicts, *merged.lost)]
                 stay |= merged.theirs
             rows[split] = [*(row for name, row in own.items() if name not in stay), *(there[name] for name in stay)]
             self.made[split] = {row.id: row.content for row in rows[split]}
@@ -618,6 +620,7 @@ def _said(merged: Merge, split: str, before: Sequence[Finding]) -> Iterator[Find
         (merged.added, codes.KEPT_ON_HUB, "was added on the Hub by others; it is kept."),
         (merged.changed, codes.KEPT_ON_HUB, "was changed on the Hub by others; their version is kept."),
         (merged.conflicts, codes.EDIT_CONFLICT, "was changed here and, differently, on the Hub."),
+        (merged.lost, codes.EDIT_CONFLICT, "was added or changed by others, in a file of which no index tells."),
     ):
         for name in names:
             if (code.name, (split, name)) not in told:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from qflux_hub import ConflictError, upload_dataset
+from qflux_hub import ConflictError, diff_dataset, upload_dataset
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, picture, write
-from tests.jobtools import commits, environment, prompts, script, writes
+from tests.jobtools import api, commits, environment, files, prompts, put, script, writes
 
 On = Callable[[str], None]
+INDEX = ".qflux/index/train.parquet"
 Turn = Callable[[], AbstractContextManager[Path]]
 
 
@@ -227,6 +228,37 @@ def test_a_sample_kept_of_others_moves_with_its_shard(
     assert upload_dataset(theirs, repo, hub=hub).splits["train"].changed == 0
 
 
+@pytest.mark.parametrize("how", ["missing", "garbage"])
+def test_what_others_added_is_not_lost_with_the_index(
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn, how: str
+) -> None:
+    with their_turn() as theirs:
+        lay_split(theirs, "train", "d")
+    if how == "missing":
+        api(hub).delete_file(INDEX, repo, repo_type="dataset")
+    else:
+        put(hub, repo, INDEX, b"garbage")
+    reword(mine, "a", "Mine.")
+    before = files(hub, repo)
+    with pytest.raises(ConflictError, match="train/d") as caught:
+        upload_dataset(mine, repo, hub=hub)
+    assert "edit-conflict" in [finding.code for finding in caught.value.report.findings]
+    assert files(hub, repo) == before
+    lay_split(mine, "train", "d")
+    split = upload_dataset(mine, repo, hub=hub).splits["train"]
+    assert (split.added, split.changed, split.removed, split.unchanged) == (0, 1, 0, 3)
+    assert [*prompts(hub, repo)] == [*"abcd"]
+
+
+def test_a_difference_is_told_by_sample_also_where_the_index_is_lost(hub: LocalHub, repo: str, mine: Path) -> None:
+    api(hub).delete_file(INDEX, repo, repo_type="dataset")
+    reword(mine, "a", "Mine.")
+    remove(mine, "b")
+    split = diff_dataset(mine, repo, hub=hub).splits["train"]
+    assert ([*split.added], [*split.removed], split.unchanged) == ([], ["b"], 1)
+    assert [(one.id, dict(one.fields)) for one in split.changed] == [("a", {"prompt": ("Prompt of a.", "Mine.")})]
+
+
 # --- what push_to_hub wrote -------------------------------------------------------------------------------------
 
 PUSH = """
@@ -253,6 +285,9 @@ def test_a_split_of_push_to_hub_is_taken_over_in_place(hub: LocalHub, repo: str,
     pushed(hub, repo, root, "abc", tmp_path / "home")
     lay_split(root, "train", "d")
     reword(root, "a", "New words.")
+    before = diff_dataset(root, repo, hub=hub).splits["train"]
+    assert ([*before.added], [one.id for one in before.changed], before.unchanged) == (["d"], ["a"], 2)
+    assert before.changed[0].fields == {"prompt": ("Prompt of a.", "New words.")}
     planned = upload_dataset(root, repo, hub=hub, dry_run=True)
     report = upload_dataset(root, repo, hub=hub)
     split = report.splits["train"]

@@ -15,6 +15,7 @@ import pytest
 
 from qflux_hub import (
     AuthError,
+    ConflictError,
     DataError,
     FormatError,
     HubError,
@@ -281,7 +282,12 @@ def replace_shard(hub: LocalHub, repo: str) -> None:
 
 def test_an_index_that_disagrees_with_the_shards_is_not_believed(hub: LocalHub, repo: str, known: Path) -> None:
     replace_shard(hub, repo)
-    report = upload_dataset(known, repo, hub=hub)
+    before = files(hub, repo)
+    with pytest.raises(ConflictError, match="train/a, train/b; nothing was published") as caught:
+        upload_dataset(known, repo, hub=hub)
+    assert codes(caught.value) == ["broken-index", "edit-conflict", "edit-conflict"]
+    assert files(hub, repo) == before
+    report = upload_dataset(known, repo, hub=hub, mirror=True)
     assert found(report) == ["broken-index"]
     assert report.changed is True
     assert prompts(hub, repo) == {name: f"Do {name}.png." for name in "abcd"}
