@@ -20,6 +20,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.bench.edits import curve, edit, killed
 from tests.bench.hubs import hub
 from tests.bench.loras import lora
 from tests.bench.scans import check, scan, start
@@ -32,6 +33,9 @@ BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "check": check,
     "upload": upload,
     "again": again,
+    "edit": edit,
+    "curve": curve,
+    "killed": killed,
     "hub": hub,
     "slow": slow,
     "lora": lora,

@@ -25,9 +25,10 @@ _CONTENT = ("/xorbs/", "/lfs/object/", "/lfs/part/")
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a client sent: ``content`` in bytes of request bodies that carry file content."""
+    """What a client sent: bytes of all request bodies (``received``), and of those that carry files (``content``)."""
 
     requests: int
+    received: int
     content: int
     commits: int
 
@@ -52,6 +53,7 @@ class ServedHub:
         fresh = self.requests()
         return Traffic(
             requests=len(fresh),
+            received=sum(one["bytes_received"] for one in fresh),
             content=sum(one["bytes_received"] for one in fresh if any(part in one["path"] for part in _CONTENT)),
             commits=sum(one["method"] == "POST" and "/commit/" in one["path"] for one in fresh),
         )
