@@ -281,6 +281,14 @@ def test_other_files_and_folders_are_reported_once_a_folder(tmp_path):
     assert {(finding.code, finding.severity) for finding in result.findings} == {("unused-file", "note")}
 
 
+def test_a_folder_of_masks_that_nobody_looks_into_is_warned_of(tmp_path):
+    lay_split(tmp_path, bases=["a", "b", "c"])
+    finding = scan(lay(tmp_path, "train/masks/a.png", "train/masks/b.png", "train/masks/z.png")).finding("unused-file")
+    assert (finding.severity, finding.where) == ("warning", "train/masks/a.png")
+    assert finding.message == "train/masks/ has images named like samples, such as a.png (2 in all): not used."
+    assert finding.fix == "masks belong into control_images/ as <base>_mask, further controls as <base>_control_1"
+
+
 @pytest.mark.parametrize("name", ["training_images/b.txt", "control_images/b.png", "training_images/b.png"])
 def test_nothing_is_read_through_a_link_out_of_the_folder(tmp_path, tmp_path_factory, name):
     outside = tmp_path_factory.mktemp("outside") / "secret"

@@ -20,6 +20,7 @@ from qflux_hub.naming import (
     base_of,
     control_stem,
     fold,
+    is_image_name,
     lacking,
     mask_stem,
     meant,
@@ -144,7 +145,8 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         names.settle(split, prompts, found)
     further, orphans = _sort_controls(controls, prompts, found)
     _report_targets(targets, prompts, found)
-    _report_unused(tree, split, {control_folder: sorted([*misplaced.values(), *unused]), target_folder: others}, found)
+    aside = {control_folder: sorted([*misplaced.values(), *unused]), target_folder: others}
+    _report_unused(tree, split, aside, prompts, found)
     near = _NearMisses({split_extension(name)[0]: name for name in unused} | orphans)
     left_out, prompt_folder = 0, f"{target_folder}/"
     for base in sorted(prompts):
@@ -291,11 +293,21 @@ def _mask(base: str, controls: _Names, targets: _Names, prompts: Collection[str]
     return path
 
 
-def _report_unused(tree: Tree, split: str, unused: Mapping[str, Sequence[str]], found: Found) -> None:
+def _report_unused(
+    tree: Tree, split: str, unused: Mapping[str, Sequence[str]], bases: Collection[str], found: Found
+) -> None:
     """What lies in the split's folders without being looked at, one finding a folder."""
     for folder, names in tree.files.items():
         left = unused.get(folder, names)
-        if left and (folder == split or folder.startswith(split + "/")):
+        if not left or not (folder == split or folder.startswith(split + "/")):
+            continue
+        beside = folder not in unused and folder.rpartition("/")[0] == split
+        alike = [name for name in left if is_image_name(name) and split_extension(name)[0] in bases] if beside else []
+        if alike:
+            message = f"{folder}/ has images named like samples, such as {alike[0]} ({len(alike):,} in all): not used."
+            fix = f"masks belong into {CONTROL_FOLDER}/ as <base>_mask, further controls as <base>_control_1"
+            found(codes.UNUSED_FILE(f"{folder}/{alike[0]}", message, fix=fix, severity="warning"))
+        else:
             _left_aside(f"{folder}/{left[0]}", len(left), found)
 
 
