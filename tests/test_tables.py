@@ -325,6 +325,12 @@ def test_a_missing_column_is_said_with_those_that_are_there(tmp_path, header, la
     assert header.replace(",", ", ") in finding.message
 
 
+def test_a_column_that_usually_holds_what_is_missing_is_named(tmp_path):
+    finding = read(tmp_path, "source_image,Caption\na.png,Hi\n").finding("missing-column")
+    assert finding.fix == "rename the column, or say which it is: --column prompt=Caption --column control=source_image"
+    assert read(tmp_path, "control,words\na.png,Hi\n").finding("missing-column").fix.endswith("--column prompt=NAME")
+
+
 def test_controls_come_in_the_order_of_their_numbers_wherever_their_columns_stand(tmp_path):
     names = [f"c{number}.png" for number in range(11)]
     header = ["control_10", "control_2", "prompt", "control_1", "control"] + [f"control_{n}" for n in range(3, 10)]

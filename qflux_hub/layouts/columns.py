@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
+from qflux_hub.layouts.roles import usual
 from qflux_hub.layouts.rows import Row, normal_path
 from qflux_hub.naming import lacking
 from qflux_hub.report import Finding, Found
@@ -112,9 +113,13 @@ def columns_of(names: list[str], path: str, called: Mapping[str, str], found: Fo
             roles[role] = position
     controls = control_numbers(meant)
     if "prompt" not in roles or not controls:
-        lacks = " and ".join([*(["prompt"] if "prompt" not in roles else []), *(["control"] if not controls else [])])
-        message = f"{path} has no column {lacks}; it has {', '.join(names)}."
-        problems.append(codes.MISSING_COLUMN(path, message, line=1, fix="rename the column, or use --column ROLE=NAME"))
+        lacks = [*(["prompt"] if "prompt" not in roles else []), *(["control"] if not controls else [])]
+        message = f"{path} has no column {' and '.join(lacks)}; it has {', '.join(names)}."
+        likely = {role: usual(role, names) for role in lacks}
+        given = " ".join(f"--column {role}={name or 'NAME'}" for role, name in likely.items())
+        problems.append(
+            codes.MISSING_COLUMN(path, message, line=1, fix=f"rename the column, or say which it is: {given}")
+        )
     extra: dict[str, int] = {}
     for position, name in enumerate(names):
         if not name or meant[position]:

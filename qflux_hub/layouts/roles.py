@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +53,11 @@ _NAMES = {
 _FIRST = {name: (role, place) for role, names in _NAMES.items() for place, name in enumerate(names)}
 _NUMBERED = re.compile(r"(?:path_)?control_(?:image_)?([1-9][0-9]{0,8})")
 _FILES = re.compile(r"(.+?)_file_names?", re.DOTALL)
+
+
+def usual(role: str, names: Iterable[str]) -> str | None:
+    """The one of ``names`` that usually plays a role, where there is one."""
+    return next((name for name in names if _FIRST.get(name.casefold(), ("", 0))[0] == role), None)
 
 
 @dataclass(frozen=True, slots=True)
