@@ -363,8 +363,12 @@ def _judged_images(scan: Scan, names: Collection[str] | None = None) -> Iterator
                 judged[name] = found = tuple(checks.check_image(blob, scan.facts[name], key, role))
                 yield from found
     if names is None:
+        told: set[str] = set()  # of a mask that many samples share, once
         for sample in scan.samples():
-            yield from checks.check_media(sample, scan.facts)
+            for finding in checks.check_media(sample, scan.facts):
+                if finding.message not in told:
+                    told.add(finding.message)
+                    yield finding
 
 
 def _judged_copies(scan: Scan) -> Iterator[Finding]:

@@ -185,7 +185,7 @@ class FolderTree:
     def _report_junk(self, paths: list[str]) -> None:
         """One finding for what systems left in a folder."""
         self.junk += paths
-        more = f" and {len(paths) - 1:,} more files are" if len(paths) > 1 else " is"
+        more = {1: " is", 2: " and 1 more file are"}.get(len(paths), f" and {len(paths) - 1:,} more files are")
         message = f"{paths[0]}{more} litter that a system left behind."
         self.findings.append(codes.JUNK(paths[0], message, fix="delete it"))
 

@@ -141,6 +141,12 @@ def test_a_mask_of_black_and_white_with_soft_edges_is_well(tmp_path: Path) -> No
     assert [code for code, _ in about(scan, MASK.replace("png", "jpg"))] == []
 
 
+def test_a_mask_that_many_samples_share_is_judged_once(tmp_path: Path) -> None:
+    lay(tmp_path, "a.png", "b.png", train_csv="control,prompt,mask,id\na.png,A,m.png,1\nb.png,B,m.png,2\n")
+    write(tmp_path / "m.png", image("L", (4, 3)))
+    assert the(check_dataset(tmp_path), "mask-empty").sample == ("train", "1")
+
+
 def test_a_mask_of_another_size_is_found_with_both_sizes(tmp_path: Path) -> None:
     finding = the(check(tmp_path, MASK, image("1", (20, 15), 1)), "mask-size-differs")
     assert finding.message == f"{MASK} is 20×15, its target {TARGET} is 40×30."

@@ -85,7 +85,7 @@ def _check_traits(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: 
         message = f"{name} has an EXIF block at which loaders stop."
         yield codes.BROKEN_EXIF(name, message, sample=sample, severity="error")
     if "odd-exif" in traits:
-        message = f"{name} has an EXIF block that is cut or no EXIF; loaders overlook it."
+        message = f"{name} has an EXIF block that is cut off, or is no EXIF; loaders overlook it."
         yield codes.BROKEN_EXIF(name, message, sample=sample)
     if 2 * facts.width * facts.height > BOMB_PIXELS:
         message = f"{name} has {facts.width:,} x {facts.height:,} pixels: decoders warn of it, and it was not decoded."

@@ -19,7 +19,7 @@ def check_sample(sample: Sample, *, allow_empty_prompt: bool) -> Iterator[Findin
     line = int(number) if colon and number.isdigit() else None
     where, key = where if line else sample.origin, (sample.split, sample.id)
     if not sample.prompt:
-        message = f"{sample.origin or sample.id}: the prompt is empty."
+        message = f"{f'{where}, line {line}' if line else where or sample.id}: the prompt is empty."
         if allow_empty_prompt:
             yield codes.EMPTY_PROMPT(where, message, line=line, fix="", sample=key, severity="note")
         else:

@@ -95,7 +95,8 @@ def _tell_images(summaries: Mapping[str, SplitSummary], out: Rich, *, verbose: b
     """Histograms a split: the formats of all images, the sizes and aspects of those that are trained towards."""
     lines: list[tuple[str, str, str]] = []
     for name, split in summaries.items():
-        lines.append((name, "formats", _shortened(split.formats.items(), verbose=verbose)))
+        if split.formats:
+            lines.append((name, "formats", _shortened(split.formats.items(), verbose=verbose)))
         if split.sizes:
             looked = sum(split.sizes.values())
             sizes = {f"{width}×{height}": count for (width, height), count in split.sizes.items()}
