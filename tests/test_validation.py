@@ -260,6 +260,13 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
     assert codes(check(tmp_path / "v.csv")) == ["unreadable-file"]
 
 
+def test_a_path_that_the_system_refuses_is_told(tmp_path: Path) -> None:
+    file = put(tmp_path / "v.json", {"caption": "a", "image_path": "long" * 100})
+    finding = only("unreadable-file", file)
+    assert (finding.where, finding.line) == (str(file), 3)
+    assert finding.message.endswith("cannot be read: File name too long.")
+
+
 # --- columns and values -----------------------------------------------------------------------------------------
 
 

@@ -103,14 +103,14 @@ class Inputs:
         try:
             size = Path(path).stat().st_size
             if not Path(path).is_file():
-                found(place.finds(codes.MISSING_FILE, f"{column} is {name}, which is a folder.", fix="name a file"))
+                found(place.finds(codes.MISSING_FILE, f"{column} is {name}, which is no file.", fix="name a file"))
                 return None
         except (FileNotFoundError, NotADirectoryError, ValueError):
             found(_missing(path, name, column, place))
             return None
         except OSError as error:
             error.filename = name
-            found(replace(unreadable(error), where=place.file, line=place.line))
+            found(place.finds(codes.UNREADABLE_FILE, unreadable(error).message))
             return None
         blob = Blob(name, size, _Opener(str(self.reading.path.parent)))
         facts, _ = read_image(blob, checks.Wish(hash=False, decode=self.decode))
