@@ -10,8 +10,8 @@ from __future__ import annotations
 import atexit
 import fnmatch
 import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from qflux_hub import cards, index, indexfile, pack, remote
 from qflux_hub.errors import NotFoundError, VerificationError
-from qflux_hub.hub import Hub, RepoState, check_repo_id, open_hub
-from qflux_hub.sample import Blob
-from qflux_hub.state import remember
-from qflux_hub.tree import FolderOpener, stamp_of
+from qflux_hub.fetch import fetch_to_cache
+from qflux_hub.hub import Hub, RemoteHead, RepoState, check_repo_id, open_hub
+from qflux_hub.report import Progress
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
     from qflux_hub.localhub import LocalHub
+
+_AT_ONCE = 4
+"""Files that are downloaded at the same time."""
 
 
 def load_editing_dataset(
@@ -107,45 +109,17 @@ def _download(hub: Hub, repo_id: str, state: RepoState, files: Mapping[str, Sequ
 
 
 def _fetch(hub: Hub, repo_id: str, state: RepoState, paths: Sequence[str]) -> Path:
-    """Download files and compare them with the hashes that the Hub lists; the folder they lie in.
+    """Have files in the cache, compared with the hashes that the Hub lists; the folder they lie in.
 
-    The client checks sizes only, so a byte that changed on the way or on this disk would go unnoticed. A file that
-    differs is downloaded once more. Files that were compared before and are unchanged are not read again. Raises
-    VerificationError.
+    Raises VerificationError, HubError.
     """
-    folder = hub.download(repo_id, state.commit, paths)
-    for attempt in (1, 2):
-        wrong = _differing(folder, state, paths)
-        if not wrong:
-            return folder
-        if attempt == 1:
-            hub.download(repo_id, state.commit, wrong, again=True)
-    raise VerificationError(
-        f"{wrong[0]} of {repo_id} arrives with other bytes than the Hub lists, twice.",
-        hint="Something on the way, or this disk, alters data.",
-    )
 
+    def fetch(file: RemoteHead) -> None:
+        fetch_to_cache(hub, repo_id, file, state.commit, Progress(), "dataset")
 
-def _differing(folder: Path, state: RepoState, paths: Sequence[str]) -> list[str]:
-    """The files whose SHA-256 is not the listed one. Files without a listed one (small texts) are not compared."""
-    root = Path(folder.resolve().anchor)  # the client keeps contents where it likes; what counts is the file
-    wrong = []
-    with remember(root) as memory:
-        for path in paths:
-            digest, place = state.files[path].sha256, (folder / path).resolve()
-            if digest is None:
-                continue
-            blob = Blob(place.relative_to(root).as_posix(), place.stat().st_size, FolderOpener(str(root)))
-            started = time.time_ns()
-            with place.open("rb") as file:
-                blob = replace(blob, stamp=stamp_of(file))
-                if memory.known(blob) == digest:
-                    continue
-                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                    memory.learn(blob, digest, started)
-                else:
-                    wrong.append(path)
-    return wrong
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(fetch, hub.heads(repo_id, paths, state.commit)))
+    return hub.cache_of(repo_id, "dataset") / "snapshots" / state.commit
 
 
 def _stream(hub: Hub, repo_id: str, state: RepoState, split: str, paths: Sequence[str]) -> IterableDataset:

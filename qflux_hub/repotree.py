@@ -7,7 +7,6 @@ downloaded into the hub's cache instead, which is faster, and compared with thei
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from qflux_hub.errors import VerificationError
+from qflux_hub.fetch import fetch_to_cache
 from qflux_hub.hub import Hub, RemoteFile
 from qflux_hub.naming import PROMPT_EXTENSION, is_litter
-from qflux_hub.report import Finding
+from qflux_hub.report import Finding, Progress
 from qflux_hub.sample import Blob
 
 _PACKED = (".parquet", ".tar")
@@ -146,19 +146,13 @@ class _RepoOpener:
         return data
 
     def _whole(self, name: str) -> Path:
-        """The file in the cache, compared with the listed hash; one that differs is downloaded once more."""
+        """The file in the cache, compared with the listed hash."""
         with self._lock:
-            for again in (False, True):
-                if name in self._downloaded:
-                    break
-                path = self._hub.download(self._repo_id, self._commit, [name], again=again) / name
-                with path.open("rb") as file:
-                    if self._files[name].sha256 in (None, hashlib.file_digest(file, "sha256").hexdigest()):
-                        self._downloaded[name] = path
-                        self.received += path.stat().st_size
-            else:
-                if name not in self._downloaded:
-                    raise self._altered(name)
+            if name not in self._downloaded:
+                (file,) = self._hub.heads(self._repo_id, [name], self._commit)
+                fetched = fetch_to_cache(self._hub, self._repo_id, file, self._commit, Progress(), "dataset")
+                self._downloaded[name] = fetched.path
+                self.received += fetched.received
             return self._downloaded[name]
 
     def _altered(self, name: str) -> VerificationError:

@@ -25,9 +25,9 @@ from qflux_hub import (
     upload_lora,
     upload_lora_safetensors,
 )
+from qflux_hub.fetch import fetch_to_folder
 from qflux_hub.hub import RemoteHead
 from qflux_hub.localhub import LocalHub, RequestLog
-from qflux_hub.lora.fetch import fetch_to_folder
 from qflux_hub.report import Progress
 from tests.jobtools import After, Answer, api, environment, network, qflux, script
 from tests.weights import QWEN, lora, numbers, pack, put
@@ -246,7 +246,7 @@ def test_a_client_that_writes_its_file_in_another_order_is_read_again(tmp_path: 
         def fetch_fast(self, *_: Any) -> bool:
             return False
 
-        def fetch_into(self, _repo_id: str, _file: RemoteHead, target: Path) -> Iterator[int]:
+        def fetch_into(self, _repo_id: str, _file: RemoteHead, target: Path, _type: str) -> Iterator[int]:
             with target.open("r+b") as out:
                 out.truncate(len(data))
                 yield len(data)

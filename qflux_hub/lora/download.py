@@ -10,9 +10,7 @@ from typing import Unpack
 
 from qflux_hub import codes
 from qflux_hub.errors import HubError, NotFoundError
-from qflux_hub.hub import Hub, RemoteHead, check_repo_id, open_hub
-from qflux_hub.lora import names
-from qflux_hub.lora.fetch import (
+from qflux_hub.fetch import (
     Fetched,
     cached,
     cached_commit,
@@ -21,6 +19,8 @@ from qflux_hub.lora.fetch import (
     fetch_to_folder,
     is_commit,
 )
+from qflux_hub.hub import Hub, RemoteHead, check_repo_id, open_hub
+from qflux_hub.lora import names
 from qflux_hub.lora.local import open_weights
 from qflux_hub.lora.results import LocalPath, LoraDownload
 from qflux_hub.lora.sources import DEFAULT_NAME, check_path

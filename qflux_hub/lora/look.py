@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from qflux_hub.errors import NotFoundError, UsageError
+from qflux_hub.fetch import fetch_to_cache
 from qflux_hub.hub import Hub, open_hub
 from qflux_hub.lora.alpha import ADAPTER_CONFIG, TRAIN_CONFIG
 from qflux_hub.lora.compare import Comparison, Side, compare
 from qflux_hub.lora.describe import Lora, describe, unreadable
-from qflux_hub.lora.fetch import fetch_to_cache
 from qflux_hub.lora.header import FIRST, Header, HeaderError, read_header
 from qflux_hub.lora.local import open_weights, read_weights
 from qflux_hub.lora.names import choose

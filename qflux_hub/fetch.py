@@ -1,4 +1,4 @@
-"""A file of a model repo in the local cache or a folder: fetched once, hashed while it comes, resumed, never doubted.
+"""A file of a repo in the local cache or a folder: fetched once, hashed while it comes, resumed, never doubted.
 
 The cache is the client's own (``blobs`` by hash, ``snapshots`` by commit, ``refs`` by name), so that other programs
 find what was fetched here. What is new: a file is only there when its hash is right; what broke off goes on where it
@@ -22,7 +22,7 @@ from typing import BinaryIO, Self
 
 from qflux_hub import codes
 from qflux_hub.errors import HubError, RefusedError, VerificationError
-from qflux_hub.hub import Hub, RemoteHead
+from qflux_hub.hub import Hub, RemoteHead, RepoType
 from qflux_hub.report import Finding, Progress, Task
 from qflux_hub.sample import Blob
 from qflux_hub.state import now_ns, remember
@@ -45,9 +45,16 @@ class Fetched:
     findings: list[Finding] = field(default_factory=list)
 
 
-def fetch_to_cache(hub: Hub, repo_id: str, file: RemoteHead, revision: str | None, progress: Progress) -> Fetched:
+def fetch_to_cache(
+    hub: Hub,
+    repo_id: str,
+    file: RemoteHead,
+    revision: str | None,
+    progress: Progress,
+    repo_type: RepoType = "model",
+) -> Fetched:
     """The file in the cache, fetched unless a right copy is there. Raises VerificationError, HubError."""
-    folder = hub.cache_of(repo_id)
+    folder = hub.cache_of(repo_id, repo_type)
     blob = folder / "blobs" / file.etag
     fetched = Fetched(blob, file)
     if blob.exists() and not is_right(blob, file, progress):
@@ -61,7 +68,7 @@ def fetch_to_cache(hub: Hub, repo_id: str, file: RemoteHead, revision: str | Non
     else:
         blob.parent.mkdir(parents=True, exist_ok=True)
         partial = blob.with_name(f"{file.etag}.partial")
-        fetched.received = _fetch(hub, repo_id, file, partial, blob, progress)
+        fetched.received = _fetch(_Source(hub, repo_id, repo_type, file), partial, blob, progress)
     fetched.path = _point(folder, file, revision)
     return fetched
 
@@ -86,7 +93,7 @@ def fetch_to_folder(
         shutil.copyfile(cached, partial)
         partial.replace(target)
         return Fetched(target, file, from_cache=True)
-    return Fetched(target, file, _fetch(hub, repo_id, file, partial, target, progress))
+    return Fetched(target, file, _fetch(_Source(hub, repo_id, "model", file), partial, target, progress))
 
 
 def cached(hub: Hub, repo_id: str, path: str, revision: str | None, progress: Progress) -> Fetched | None:
@@ -157,19 +164,29 @@ def _update(digest: hashlib._Hash, opened: BinaryIO, task: Task) -> int:
     return total
 
 
-def _fetch(hub: Hub, repo_id: str, file: RemoteHead, partial: Path, target: Path, progress: Progress) -> int:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file where it lies."""
+
+    hub: Hub
+    repo_id: str
+    repo_type: RepoType
+    file: RemoteHead
+
+
+def _fetch(source: _Source, partial: Path, target: Path, progress: Progress) -> int:
     """Fetch into ``partial``, compare hashes, and make it ``target``; returns the bytes received.
 
     A wrong hash is fetched once more, from the beginning. One process fetches at a time; another one waits, and finds
     the file there.
     """
-    received = 0
+    file, received = source.file, 0
     with _locked(partial) as opened, progress.task("Fetching", file.size) as task:
         if target.exists() and not target.is_symlink() and is_right(target, file, Progress()):
             return 0
         for parallel in (True, False):
-            done = _in_parallel(hub, repo_id, file, partial) if parallel else None
-            digest, count = done or _resume(hub, repo_id, file, opened, partial, task)
+            done = _in_parallel(source, partial) if parallel else None
+            digest, count = done or _resume(source, opened, partial, task)
             received += count
             if digest == file.etag:
                 opened.flush()
@@ -178,7 +195,7 @@ def _fetch(hub: Hub, repo_id: str, file: RemoteHead, partial: Path, target: Path
             opened.truncate(0)
         partial.unlink()
     raise VerificationError(
-        f"{file.path} of {repo_id} came twice with another hash than the Hub names; nothing was kept.",
+        f"{file.path} of {source.repo_id} came twice with another hash than the Hub names; nothing was kept.",
         hint="Something on the way changes it: a proxy, a mirror, or the Hub's storage.",
     )
 
@@ -194,8 +211,9 @@ def _locked(partial: Path) -> Iterator[BinaryIO]:
                 return
 
 
-def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, partial: Path, task: Task) -> tuple[str, int]:
+def _resume(source: _Source, opened: BinaryIO, partial: Path, task: Task) -> tuple[str, int]:
     """Take up the file where it ended; returns (hash of all of it, bytes received). Bounded without progress."""
+    hub, repo_id, repo_type, file = source.hub, source.repo_id, source.repo_type, source.file
     digest, tries = _new_hash(file, file.size), 0
     if os.fstat(opened.fileno()).st_size > file.size:
         opened.truncate(0)
@@ -206,11 +224,11 @@ def _resume(hub: Hub, repo_id: str, file: RemoteHead, opened: BinaryIO, partial:
         try:
             at += _update(digest, opened, task)  # what a broken attempt left
             if at == 0:
-                for _ in hub.fetch_into(repo_id, file, partial):
+                for _ in hub.fetch_into(repo_id, file, partial, repo_type):
                     at += _update(digest, opened, task)
                 at += _update(digest, opened, task)
             with _Beside(digest, opened) as beside:
-                for piece in hub.fetch(repo_id, file, at) if at < file.size else ():
+                for piece in hub.fetch(repo_id, file, at, repo_type) if at < file.size else ():
                     taken = piece[: file.size - at]
                     beside.take(taken)
                     task.advance(len(taken))
@@ -260,14 +278,15 @@ class _Beside:
             self._pool.shutdown()
 
 
-def _in_parallel(hub: Hub, repo_id: str, file: RemoteHead, partial: Path) -> tuple[str, int] | None:
+def _in_parallel(source: _Source, partial: Path) -> tuple[str, int] | None:
     """The same by parallel ranges, if that is the way for this file and nothing of it is here yet."""
+    file = source.file
     if partial.stat().st_size:
         return None
     beside = partial.with_name(f"{partial.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
     try:
-        if not hub.fetch_fast(repo_id, file, beside):
+        if not source.hub.fetch_fast(source.repo_id, file, beside, source.repo_type):
             return None
         digest = _new_hash(file, file.size)
         with beside.open("rb") as opened:
