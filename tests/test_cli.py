@@ -104,6 +104,8 @@ HUB = {"--hub", "--token", "--revision"}
 WRITE = {"--private", "--public", "-m", "--commit-message", "--create-pr", "--tag", "--dry-run", "--keep-visibility"}
 UPLOAD = {"--shard-size", "--skip-bad", "--allow-empty-prompt", "--strict", "--prune-splits", "--mirror"}
 UPLOAD |= {"--workers", "--no-card"}
+CHECK = {"--strict", "--allow-empty-prompt", "--near-duplicates", "--validation", "--multiple-of"}
+CHECK |= {"--report", "--list-codes", "--explain"}
 
 COMMANDS: Any = typer.main.get_command(app)
 
@@ -116,7 +118,7 @@ def flags(command: str) -> set[str]:
 def test_commands_have_the_documented_flags_and_no_others() -> None:
     assert flags("upload-dataset") == MODES | READ | HUB | WRITE | UPLOAD
     assert flags("scan") == MODES | READ
-    assert MODES | READ | {"--strict", "--report", "--list-codes", "--explain"} <= flags("check")
+    assert MODES | READ | CHECK == flags("check")
     assert (
         MODES | {"--dir", "--port", "--user"} <= flags("hub") <= MODES | {"--dir", "--port", "--user", "--fsck", "--gc"}
     )
@@ -131,7 +133,7 @@ def test_a_switch_has_no_opposite_that_nobody_documented() -> None:
 PAIRS = {
     "upload_dataset": (options.UploadOptions, options.UploadKeywords, "upload-dataset"),
     "scan_dataset": (options.ReadOptions, options.ReadKeywords, "scan"),
-    "check_dataset": (options.CheckOptions, options.CheckKeywords, "check"),
+    "check_dataset": (options.FullCheckOptions, options.FullCheckKeywords, "check"),
 }
 
 
