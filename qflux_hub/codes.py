@@ -416,7 +416,8 @@ DUPLICATE_COLUMN = _code(
     "duplicate-column",
     "error",
     "Two columns of a table mean the same.",
-    """For example `image` and `target`, or the same name twice. Which one holds is not guessed.""",
+    """For example `image` and `target`, or the same name twice; or some samples have texts under a name, others files.
+    Which one holds is not guessed.""",
     "rename or remove one of them",
 )
 RESERVED_COLUMN = _code(
@@ -630,6 +631,37 @@ DAMAGED_IMAGE = _code(
     and WebP files are not looked at; those of other formats are, or have checksums.""",
     "copy or download it again",
 )
+NOT_A_SOUND = _code(
+    "not-a-sound",
+    "error",
+    "A file has a sound's name but cannot be heard.",
+    """Its first bytes are those of no sound, or libsndfile cannot read it; with `--decode`, all of it is decoded.
+    Usually a copy or a download that was interrupted, or a file of another kind under the name.""",
+    "copy or download it again, or remove it from the dataset",
+)
+TRUNCATED_MEDIA = _code(
+    "truncated-media",
+    "error",
+    "A video or sound file ends too early.",
+    """Its container says that it is longer, or the part is missing that is written when a recording ends. Decoders stop
+    at it, or lose the end. Formats that do not say how long they are (Ogg, MP3, MPEG streams) are not noticed.""",
+    "copy or download it again",
+)
+TOO_LARGE_FILE = _code(
+    "too-large-file",
+    "error",
+    "A file is too large for a table on the Hub.",
+    """A cell of a Parquet file holds less than 2 GB, and so do all controls of one kind of a sample together. Folders
+    and tars hold larger ones.""",
+    "cut it into parts, or encode it smaller",
+)
+UNSEEN_MEDIA = _code(
+    "unseen-media",
+    "note",
+    "Videos or sounds were looked at from outside only.",
+    """The library that opens them is not installed, so it is known what they are and whether they were cut off, but not
+    whether they can be shown. Videos need `pip install "qflux-hub[video]"`, sounds `"qflux-hub[audio]"`.""",
+)
 WRONG_EXTENSION = _code(
     "wrong-extension",
     "warning",
@@ -760,8 +792,8 @@ NOT_A_VIDEO = _code(
     "not-a-video",
     "error",
     "A file cannot be shown as a video.",
-    """FFmpeg's readers find no pictures in it, or stop at one. Without `--decode`, only the header and the first frame
-    are looked at. Usually a copy or a download that was interrupted.""",
+    """Its first bytes are those of no video, or FFmpeg's readers find no pictures in it, or stop at one; without
+    `--decode`, only the header and the first frame are looked at. Usually a copy or download that was interrupted.""",
     "copy or download it again",
 )
 UNSEEN_INPUT = _code(
@@ -1068,6 +1100,10 @@ SKIPPABLE = frozenset(
         SHIFTED_CELLS,
         TRUNCATED_IMAGE,
         DAMAGED_IMAGE,
+        NOT_A_VIDEO,
+        NOT_A_SOUND,
+        TRUNCATED_MEDIA,
+        TOO_LARGE_FILE,
     )
 )
 """Errors of one sample that ``--skip-bad`` turns into leaving that sample out."""

@@ -7,6 +7,7 @@ line ends with, so scripts can tell the kinds apart::
     ├── DataError               1    the data has errors
     │   └── LayoutError         1    the folder, table or repo does not have a shape that can be read
     ├── UsageError              2    the call itself is wrong
+    │   └── MissingExtraError   2    it needs a library that only an extra installs
     ├── AuthError               3    not logged in, or not allowed
     ├── NotFoundError           4    repo, revision, split or file not found
     ├── HubError                5    the network or the Hub failed, after bounded retries
@@ -55,6 +56,10 @@ class UsageError(QfluxError):
     """The call itself is wrong: an argument that does not exist, or two that contradict each other."""
 
     code = 2
+
+
+class MissingExtraError(UsageError):
+    """What was asked for needs a library that is not installed; the hint names the extra that installs it."""
 
 
 class AuthError(QfluxError):

@@ -14,6 +14,8 @@ from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob
 IMAGES: Mapping[str, Kind] = {TARGET: "image", CONTROLS: "image", MASK: "image"}
 """The documented columns, in the order in which they lie on disk."""
 
+LARGEST = 2_147_000_000
+"""Bytes that a cell, or all files in a list, may have: pages and Arrow's arrays count in 32 bits with a sign."""
 _COLUMNS: Mapping[Kind, Mapping[str, str]] = {
     "image": {role: role for role in IMAGES},
     "video": {TARGET: "target_video", CONTROLS: "control_videos", MASK: "control_mask_video"},

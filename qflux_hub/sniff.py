@@ -22,10 +22,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
+from qflux_hub.containers import SOUNDS, Container, container_of, cut_off
+from qflux_hub.naming import Kind
+
 if TYPE_CHECKING:
     from PIL import Image
 
-Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "gif"]
+ImageFormat = Literal["png", "jpeg", "webp", "bmp", "tiff", "gif"]
+Format = ImageFormat | Container
 Problem = Literal[
     "empty-file",
     "lfs-pointer",
@@ -35,6 +39,9 @@ Problem = Literal[
     "truncated-image",
     "damaged-image",
     "decompression-bomb",
+    "not-a-video",
+    "not-a-sound",
+    "truncated-media",
     "unreadable-file",
     "changed-file",
 ]
@@ -48,6 +55,17 @@ EXTENSIONS: dict[Format, tuple[str, ...]] = {
     "bmp": (".bmp",),
     "tiff": (".tiff", ".tif"),
     "gif": (".gif",),
+    "mp4": (".mp4", ".m4v", ".mov", ".m4a"),
+    "mov": (".mov", ".mp4", ".m4v"),
+    "m4a": (".m4a", ".mp4"),
+    "mkv": (".mkv",),
+    "webm": (".webm", ".mkv"),
+    "avi": (".avi",),
+    "mpeg": (".mpeg", ".mpg"),
+    "wav": (".wav",),
+    "flac": (".flac",),
+    "ogg": (".ogg", ".opus"),
+    "mp3": (".mp3",),
 }
 """The extensions that each format is expected under, the usual one first."""
 
@@ -72,7 +90,8 @@ class ImageFacts:
     """What the header says. ``problem`` is a finding's code, ``detail`` its reason in words; both empty when well.
 
     Of images that were decoded for it: ``tones``, the darkest and the brightest grey (0 to 255) and how many pixels in
-    a thousand are neither nearly black nor nearly white; ``likeness``, the 64-bit perceptual hash in hex.
+    a thousand are neither nearly black nor nearly white; ``likeness``, the 64-bit perceptual hash in hex. Of videos and
+    sounds that a library looked at: ``frames``, how many pictures or values there are, and ``rate``, how many a second.
     """
 
     format: Format | None = None
@@ -84,6 +103,8 @@ class ImageFacts:
     traits: tuple[Trait, ...] = ()
     tones: tuple[int, int, int] | None = None
     likeness: str = ""
+    frames: int = 0
+    rate: float = 0.0
 
     def to_row(self) -> list[Any]:
         """The facts as JSON keeps them."""
@@ -92,9 +113,9 @@ class ImageFacts:
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
         """The facts that ``to_row`` made. Raises TypeError or ValueError for anything else."""
-        name, width, height, orientation, problem, detail, traits, tones, likeness = row
+        name, width, height, orientation, problem, detail, traits, tones, likeness, frames, rate = row
         traits, tones = tuple(traits), tuple(tones) if tones else None
-        return cls(name, width, height, orientation, problem, detail, traits, tones, likeness)
+        return cls(name, width, height, orientation, problem, detail, traits, tones, likeness, frames, rate)
 
 
 _ROW = attrgetter(*ImageFacts.__slots__)
@@ -114,11 +135,16 @@ class _BadImageError(Exception):
     """The file cannot be what its first bytes say; carries (problem, detail)."""
 
 
-def sniff(file: BinaryIO, size: int) -> ImageFacts:
-    """Facts of the image in ``file`` (seekable, at its start) of ``size`` bytes. Never raises for bad content."""
+def sniff(file: BinaryIO, size: int, kind: Kind = "image") -> ImageFacts:
+    """Facts of the image in ``file`` (seekable, at its start) of ``size`` bytes; of a video or sound, by ``kind``.
+
+    Never raises for bad content.
+    """
     reader = _Reader(file, size)
     if not reader.head:
         return ImageFacts(problem="empty-file", detail="it has no bytes")
+    if kind in ("video", "audio"):
+        return _sniff_container(reader, "not-a-video" if kind == "video" else "not-a-sound")
     name = _format(reader.head)
     if name is None:
         problem, detail = _stranger(reader.head)
@@ -139,6 +165,22 @@ def sniff(file: BinaryIO, size: int) -> ImageFacts:
     if header.orientation >= 5:
         width, height = height, width
     return ImageFacts(name, width, height, header.orientation, traits=header.traits)
+
+
+def _sniff_container(reader: _Reader, otherwise: Literal["not-a-video", "not-a-sound"]) -> ImageFacts:
+    """Facts of a video or sound by its container; ``otherwise`` is what is wrong with a file that is something else."""
+    container = container_of(reader.head)
+    if container is None:
+        problem, detail = _stranger(reader.head)
+        name = _format(reader.head)
+        detail = f"it is a {name.upper()} image" if name else f"it is {detail} image" if detail[:2] == "a " else detail
+        return ImageFacts(problem=problem if problem in ("lfs-pointer", "html-file") else otherwise, detail=detail)
+    if otherwise == "not-a-video" and container in SOUNDS:
+        return ImageFacts(container, problem=otherwise, detail=f"it is a sound ({container})")
+    if otherwise == "not-a-sound" and container not in (*SOUNDS, "mp4", "mov"):
+        return ImageFacts(container, problem=otherwise, detail=f"it is a video ({container})")
+    why = cut_off(container, reader.file, reader.size)
+    return ImageFacts(container, problem="truncated-media" if why else None, detail=why)
 
 
 class Checksums:
@@ -304,7 +346,12 @@ SILENCE = _Silence()
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def _format(head: bytes) -> Format | None:
+def format_of(head: bytes) -> Format | None:
+    """What a file is that begins like this; None when it is nothing that is known."""
+    return _format(head) or container_of(head)
+
+
+def _format(head: bytes) -> ImageFormat | None:
     if head.startswith(_PNG):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):

@@ -17,10 +17,10 @@ from typing import Any, Unpack
 
 from qflux_hub import checks, codes, journal, layouts, listing
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
-from qflux_hub.naming import split_extension
+from qflux_hub.naming import kind_of, split_extension
 from qflux_hub.options import CheckOptions, FullCheckKeywords, FullCheckOptions, ReadKeywords, ReadOptions
 from qflux_hub.report import Finding, Progress, tally
-from qflux_hub.sample import Blob, Sample
+from qflux_hub.sample import ROLES, Blob, Sample
 from qflux_hub.sniff import ImageFacts
 from qflux_hub.state import Memory, remember
 from qflux_hub.tree import FolderTree, Tree
@@ -273,6 +273,7 @@ def judge_samples(scan: Scan, options: CheckOptions) -> None:
     """Find what is wrong with the samples themselves."""
     for sample in scan.samples():
         scan.findings += checks.check_sample(sample, allow_empty_prompt=options.allow_empty_prompt)
+    scan.findings += checks.check_columns(scan.samples())
 
 
 def look_at_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool) -> None:
@@ -326,20 +327,45 @@ def _read_images(scan: Scan, memory: Memory, progress: Progress, *, decode: bool
     checks.read_images(blobs.values(), wishes, scan.facts, scan.hashes, memory, progress)
     scan.findings += _judged_images(scan)
     scan.findings += _judged_copies(scan)
+    scan.findings += _unprobed(scan)
     if not decode:
         scan.findings += _unseen_masks(scan)
     if likeness:
         scan.findings += checks.check_likeness(scan.samples(), scan.facts, scan.hashes)
 
 
-def _wishes(scan: Scan, blobs: Iterable[str], wish: checks.Wish) -> dict[str, checks.Wish]:
-    """What is wanted of every image; of masks also their tones, where they are not too many."""
+def _wishes(scan: Scan, blobs: Mapping[str, Blob], wish: checks.Wish) -> dict[str, checks.Wish]:
+    """What is wanted of every file; of masks also their tones, where they are not too many.
+
+    A check of ``wish.sums`` also asks libraries about videos and sounds. Raises MissingExtraError when they are to be
+    decoded and the library is not there.
+    """
     wishes = dict.fromkeys(blobs, wish)
+    kinds = {name: kind_of(name) for name in blobs}
+    if wish.decode:
+        checks.require_libraries(set(kinds.values()))
     for samples in scan.splits.values():
         most = len(samples) if wish.decode else MASKS if wish.sums else FEW_MASKS
         for mask in checks.choose_masks(samples, most):
-            wishes[mask.name] = replace(wish, tones=True)
+            if kinds[mask.name] == "image":
+                wishes[mask.name] = replace(wish, tones=True)
+    heard = {blob.name for sample in scan.samples() for role, blob in sample.media() if role in ROLES}
+    for name, kind in kinds.items():
+        if kind in ("video", "audio"):
+            wishes[name] = replace(wish, probe=wish.sums and checks.can_probe(name))
+        elif kind == "file" and name not in heard:
+            wishes[name] = replace(wish, unknown=True)
     return wishes
+
+
+def _unprobed(scan: Scan) -> Iterator[Finding]:
+    """That videos or sounds could not be opened, once for each kind."""
+    files = list(scan.blobs())
+    for kind, library in checks.missing_libraries({*map(kind_of, files)}):
+        names = [name for name in files if kind_of(name) == kind]
+        others = "" if len(names) == 1 else f" and {len(names) - 1:,} more files"
+        message = f"{names[0]}{others} could not be opened: the library {library} is not installed."
+        yield codes.UNSEEN_MEDIA(names[0], message, fix=f'pip install "qflux-hub[{kind}]"')
 
 
 def _unseen_masks(scan: Scan) -> Iterator[Finding]:

@@ -51,6 +51,49 @@ def picture(name: str = "a.png", size: tuple[int, int] = (4, 3), mode: str = "RG
     return out.getvalue()
 
 
+@cache
+def clip(name: str = "a.mp4", frames: int = 4, size: tuple[int, int] = (32, 16), rate: int = 8) -> bytes:
+    """The bytes of a valid video or sound, in the format of ``name``'s extension; what it shows depends on ``name``.
+
+    A sound has a thousand values for each frame, and as many times the rate.
+    """
+    seed = zlib.crc32(name.encode())
+    kind = split_extension(name)[1]
+    if kind in SOUNDS:
+        import numpy
+        import soundfile
+
+        out = io.BytesIO()
+        values = numpy.random.default_rng(seed).uniform(-0.5, 0.5, 1000 * frames)
+        soundfile.write(out, values, 1000 * rate, format=SOUNDS[kind])
+        return out.getvalue()
+    import av
+
+    out = io.BytesIO()
+    container, codec = VIDEOS[kind]
+    with av.open(out, "w", format=container) as file:
+        stream = file.add_stream(codec, rate=25 if kind == ".mpeg" else rate)
+        stream.width, stream.height = size
+        for number in range(frames):
+            colour = tuple((seed + 40 * number).to_bytes(8, "little")[:3])
+            shown = av.VideoFrame.from_image(Image.new("RGB", size, colour))
+            file.mux(stream.encode(shown))
+        file.mux(stream.encode())
+    return out.getvalue()
+
+
+VIDEOS = {
+    ".mp4": ("mp4", "mpeg4"),
+    ".mov": ("mov", "mpeg4"),
+    ".mkv": ("matroska", "mpeg4"),
+    ".webm": ("webm", "libvpx"),
+    ".avi": ("avi", "mpeg4"),
+    ".mpeg": ("mpeg", "mpeg1video"),
+}
+"""Extension -> container and codec, as FFmpeg calls them."""
+SOUNDS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+
+
 def write(path: Path, content: bytes | str) -> Path:
     """Write a file, making its folders; text is UTF-8 with its line ends as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +104,13 @@ def write(path: Path, content: bytes | str) -> Path:
 def lay(root: Path, *names: str, **tables: str | bytes) -> Path:
     """Make a file for each of ``names`` under ``root`` and return ``root``.
 
-    Images are pictures, other files say ``Prompt of <stem>.``, and ``train_csv="…"`` writes ``train.csv``.
+    Images are pictures, videos and sounds are clips, other files say ``Prompt of <stem>.``, and ``train_csv="…"``
+    writes ``train.csv``.
     """
     for name in names:
         stem, extension = split_extension(name.rsplit("/", 1)[-1])
-        write(root / name, picture(name) if extension in FORMATS else f"Prompt of {stem}.\n")
+        made = picture(name) if extension in FORMATS else clip(name) if extension in (*VIDEOS, *SOUNDS) else None
+        write(root / name, made or f"Prompt of {stem}.\n")
     for name, content in tables.items():
         write(root / name.replace("_csv", ".csv"), content)
     return root

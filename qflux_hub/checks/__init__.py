@@ -11,11 +11,21 @@ from __future__ import annotations
 from qflux_hub.checks.copies import check_copies, check_likeness, check_splits
 from qflux_hub.checks.images import check_image, check_media
 from qflux_hub.checks.masks import check_masks_seen, choose_masks
-from qflux_hub.checks.reading import Wish, look_at, read_images, require_likeness
-from qflux_hub.checks.samples import check_sample, check_split
+from qflux_hub.checks.reading import (
+    Wish,
+    can_probe,
+    look_at,
+    missing_libraries,
+    read_images,
+    require_libraries,
+    require_likeness,
+)
+from qflux_hub.checks.samples import check_columns, check_sample, check_split
 
 __all__ = [
     "Wish",
+    "can_probe",
+    "check_columns",
     "check_copies",
     "check_image",
     "check_likeness",
@@ -26,6 +36,8 @@ __all__ = [
     "check_splits",
     "choose_masks",
     "look_at",
+    "missing_libraries",
     "read_images",
+    "require_libraries",
     "require_likeness",
 ]

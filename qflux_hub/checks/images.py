@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qflux_hub import codes
-from qflux_hub.naming import IMAGE_EXTENSIONS, split_extension
+from qflux_hub.naming import MEDIA_EXTENSIONS, kind_of, split_extension
 from qflux_hub.report import Finding
 from qflux_hub.sample import MASK, Blob, Sample
 from qflux_hub.sniff import BOMB_PIXELS, EXTENSIONS, Format, ImageFacts, Problem
@@ -19,12 +19,16 @@ _SAID: dict[Problem, str] = {
     "truncated-image": "is cut off",
     "damaged-image": "is damaged",
     "decompression-bomb": "is too large to be decoded",
+    "not-a-video": "cannot be shown as a video",
+    "not-a-sound": "cannot be heard as a sound",
+    "truncated-media": "is cut off",
     "unreadable-file": "cannot be read",
     "changed-file": "changed while it was read",
 }
 """What is said of a problem."""
 _UNTOLD = ("empty-file", "lfs-pointer", "html-file", "unsupported-format")
 """Problems whose detail says nothing more."""
+_NOUNS = {"video": "video", "audio": "sound"}
 _EMPTY, _FULL, _BETWEEN = 26, 229, 100
 """Greys up to and from which a mask counts as black and white, and how many pixels in a thousand may lie between."""
 _ASPECT = 1.02
@@ -35,7 +39,9 @@ def check_image(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: st
     """What is wrong with one image file. ``role`` matters to masks, of which trainers take other things."""
     if facts.problem:
         detail = f": {facts.detail}" if facts.detail and facts.problem not in _UNTOLD else ""
-        message = f"{blob.name} {_SAID[facts.problem].format(facts.detail)}{detail}."
+        said, noun = _SAID[facts.problem].format(facts.detail), _NOUNS.get(kind_of(blob.name))
+        said = said.replace("an image", f"a {noun}").replace("the image", f"the {noun}") if noun else said
+        message = f"{blob.name} {said}{detail}."
         yield codes.CODES[facts.problem](blob.name, message, sample=sample)
     elif facts.format:
         yield from _check_extension(blob, facts.format, sample)
@@ -44,10 +50,11 @@ def check_image(blob: Blob, facts: ImageFacts, sample: tuple[str, str], role: st
 
 def _check_extension(blob: Blob, format: Format, sample: tuple[str, str]) -> Iterator[Finding]:
     stem, extension = split_extension(blob.name)
-    if extension not in EXTENSIONS[format]:
-        right = EXTENSIONS[format][0]
+    usual = EXTENSIONS[format]
+    if extension not in usual:
+        right = usual[0]
         fix = f"rename it to {stem.rpartition('/')[2]}{right}"
-        if right not in IMAGE_EXTENSIONS:
+        if right not in MEDIA_EXTENSIONS:
             fix = f"save it as PNG, JPEG or WebP; {right} files are not read"
         message = f"{blob.name} is a {format.upper()} file."
         yield codes.WRONG_EXTENSION(blob.name, message, fix=fix, sample=sample)
@@ -134,7 +141,7 @@ def _check_mask(mask: Blob, facts: Mapping[str, ImageFacts], key: tuple[str, str
 
 def _size(blob: Blob | None, facts: Mapping[str, ImageFacts]) -> tuple[int, int] | None:
     seen = facts.get(blob.name) if blob else None
-    return (seen.width, seen.height) if seen and not seen.problem else None
+    return (seen.width, seen.height) if seen and seen.width and not seen.problem else None
 
 
 def _shown(size: tuple[int, int]) -> str:

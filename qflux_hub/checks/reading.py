@@ -13,13 +13,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from typing import BinaryIO, NamedTuple
 
-from qflux_hub.errors import UsageError
+from qflux_hub import sounds, videos
+from qflux_hub.errors import MissingExtraError
+from qflux_hub.naming import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, Kind, kind_of, split_extension
 from qflux_hub.report import Progress
 from qflux_hub.sample import Blob
 from qflux_hub.sniff import BOMB_PIXELS, Checksums, ImageFacts, look, sniff
@@ -36,13 +38,19 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted of a file beside its header: its checksums, hash, a decoding of all of it, tones, likeness."""
+    """What is wanted of a file beside its header: its checksums, hash, a decoding of all of it, tones, likeness.
+
+    ``probe``: what a library says of a video or sound, where it is installed. ``unknown``: it may be anything, and is
+    not looked at.
+    """
 
     sums: bool = True
     hash: bool = True
     decode: bool = False
     tones: bool = False
     likeness: bool = False
+    probe: bool = False
+    unknown: bool = False
 
     @property
     def pixels(self) -> bool:
@@ -90,7 +98,8 @@ def _judge(
     file: BinaryIO, blob: Blob, wish: Wish, known: ImageFacts | None, data: bytes | None = None
 ) -> tuple[ImageFacts, bytes]:
     """``read_image`` of a file that is open; ``data`` is all of it, where it was read."""
-    facts = known or sniff(file, blob.size)
+    kind = kind_of(blob.name)
+    facts = known or (ImageFacts() if wish.unknown else sniff(file, blob.size, kind))
     if facts.problem:
         return facts, b""
     digest = hashlib.sha256()
@@ -104,12 +113,56 @@ def _judge(
             return ImageFacts(problem="changed-file"), b""
         if sums and (why := sums.verdict()):
             return replace(facts, problem="damaged-image", detail=why), b""
-    if wish.pixels and not _undecoded(facts):
+    if kind in ("video", "audio"):
+        if (wish.probe or wish.decode) and can_probe(blob.name):
+            facts = _probed(file, kind, facts, decode=wish.decode)
+        return facts, digest.digest() if wish.hash and not facts.problem else b""
+    if wish.pixels and not wish.unknown and not _undecoded(facts):
         seen = look(file, tones=wish.tones, likeness=wish.likeness)
         if seen.problem:
             return replace(facts, problem=seen.problem, detail=seen.detail), b""
         facts = replace(facts, tones=seen.tones, likeness=seen.likeness)
     return facts, digest.digest() if wish.hash else b""
+
+
+def _probed(file: BinaryIO, kind: Kind, facts: ImageFacts, *, decode: bool) -> ImageFacts:
+    """The facts of a video or sound, with what its library says; as they are where that is not installed."""
+    file.seek(0)
+    try:
+        if kind == "video":
+            video = videos.look_at_video(file, decode=decode)
+            return replace(facts, width=video.width, height=video.height, frames=video.frames, rate=video.rate)
+        if facts.format in sounds.READ:
+            sound = sounds.look_at_sound(file, decode=decode)
+            return replace(facts, frames=sound.frames, rate=float(sound.rate))
+    except videos.NotAVideoError as error:
+        return replace(facts, problem="not-a-video", detail=str(error))
+    except sounds.NotASoundError as error:
+        return replace(facts, problem="not-a-sound", detail=str(error))
+    return facts
+
+
+def can_probe(name: str) -> bool:
+    """Whether a library is installed that opens the video or sound of that name. None opens m4a sounds."""
+    kind, extension = kind_of(name), split_extension(name)[1]
+    return videos.is_available() if kind == "video" else sounds.is_available() and extension != ".m4a"
+
+
+def require_libraries(kinds: Collection[Kind]) -> None:
+    """Raise MissingExtraError where files of these kinds cannot be decoded, because a library is not installed."""
+    for kind, library in missing_libraries(kinds):
+        raise MissingExtraError(
+            f"Decoding {kind} files needs the library {library}, which is not installed.",
+            hint=f'pip install "qflux-hub[{kind}]"',
+        )
+
+
+def missing_libraries(kinds: Collection[Kind]) -> Iterator[tuple[Kind, str]]:
+    """(kind, library) for those of ``kinds`` that cannot be opened here; the extra is called like the kind."""
+    if "video" in kinds and not videos.is_available():
+        yield "video", "av"
+    if "audio" in kinds and not sounds.is_available():
+        yield "audio", "soundfile"
 
 
 def _all(file: BinaryIO, size: int) -> bytes:
@@ -186,9 +239,9 @@ _PASSING = ("unreadable-file", "changed-file")
 
 
 def require_likeness() -> None:
-    """Raise UsageError where the library for likenesses is not installed."""
+    """Raise MissingExtraError where the library for likenesses is not installed."""
     if find_spec("imagehash") is None:
-        raise UsageError(
+        raise MissingExtraError(
             "Near-duplicates are found with the library imagehash, which is not installed.",
             hint='pip install "qflux-hub[duplicates]"',
         )
@@ -216,6 +269,7 @@ def _recall(memory: Memory, blob: Blob, wish: Wish) -> tuple[ImageFacts, bytes] 
         (wish.hash and not digest)
         or (wish.decode and not decoded)
         or (wish.tones and not (facts.tones or _undecoded(facts)))
+        or (wish.probe and not facts.frames)
         or (wish.likeness and not (facts.likeness or _undecoded(facts)))
     )
     return None if lacking and not facts.problem else (facts, bytes.fromhex(digest))
@@ -299,7 +353,7 @@ class _Read(NamedTuple):
     facts: ImageFacts | None = None
 
 
-_QUICK = (".jpg", ".jpeg", ".webp")
+_QUICK = (".jpg", ".jpeg", ".webp", *VIDEO_EXTENSIONS, *AUDIO_EXTENSIONS)
 _HEADERS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 """How files begin whose facts are found without decoding them."""
 
@@ -310,7 +364,13 @@ def _read_first(job: _Job) -> _Read:
     problem, data = _load(job.blob)
     if problem or job.known:
         return _Read((problem, b"") if problem else None, data, job.known)
-    return _Read(None, data, sniff(io.BytesIO(data), len(data)) if data.startswith(_HEADERS) else None)
+    return _Read(None, data, _early(job, data))
+
+
+def _early(job: _Job, data: bytes) -> ImageFacts | None:
+    """Facts that take no time, so that the thread that reads may find them."""
+    is_image = kind_of(job.blob.name) == "image"
+    return sniff(io.BytesIO(data), len(data)) if is_image and data.startswith(_HEADERS) else None
 
 
 def _read_batch(jobs: Sequence[_Job], gate: _Gate) -> list[tuple[ImageFacts, bytes]]:

@@ -30,7 +30,7 @@ from qflux_hub.layouts.tars import Member
 from qflux_hub.naming import Kind, control_stem, is_media_name, mask_stem, portable, stem
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, NO_EXTRA, NO_OTHERS, ROLES, Blob, Sample
-from qflux_hub.sniff import EXTENSIONS, sniff
+from qflux_hub.sniff import EXTENSIONS, format_of
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, Sink, verified
 
@@ -304,7 +304,7 @@ class _Reader:
         """The blob of a cell, under the name that was recorded; one without an extension gets that of its bytes."""
         name = _base_name(cell.path) if cell.path else fallback
         if not is_media_name(name):
-            kind = sniff(io.BytesIO(cell.head()), cell.length).format
+            kind = format_of(cell.head())
             name += EXTENSIONS[kind][0] if kind else ""
         path = f"{self.split}/{folder}/{name}"
         if path in self.names:  # a name means one content, wherever samples are looked at
