@@ -229,6 +229,8 @@ def test_a_near_miss_is_named(tmp_path, prompt, image):
     result = scan(lay_one(tmp_path, f"t/{prompt}.txt", f"c/{image}.png"))
     assert f"Did you mean '{image}.png'?" in result.finding("missing-control").message
     assert f"Did you mean '{prompt}.txt'?" in result.finding("orphan-control").message
+    assert result.finding("missing-control").fix == f"rename {image}.png to {prompt}.png"
+    assert result.finding("orphan-control").fix == f"rename it to {prompt}.png"
 
 
 def test_a_near_miss_by_unicode_form_says_so_because_it_looks_the_same(tmp_path):
@@ -258,6 +260,7 @@ def test_a_name_that_only_begins_like_a_dotted_base_is_no_near_miss(tmp_path):
 def test_a_near_miss_of_a_role_is_named(tmp_path, name, right):
     result = scan(lay_one(tmp_path, f"c/{name}"))
     assert f"Did you mean {right!r}?" in result.findings[0].message
+    assert result.findings[0].fix == f"rename it to {right}"
 
 
 def test_an_image_of_an_unknown_kind_is_named_where_its_sample_is_left_out(tmp_path):

@@ -156,7 +156,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         if not main and not numbers:
             left_out += 1
             message = f"{prompt_path} has no control image {control_folder}/{base}.*, so the sample is left out."
-            found(codes.MISSING_CONTROL(prompt_path, message + near.hint(base), sample=key))
+            found(codes.MISSING_CONTROL(prompt_path, message + near.hint(base), fix=near.renaming(base), sample=key))
             continue
         paths = [f"{control_folder}/{main}"] if main else []
         if numbers:
@@ -238,12 +238,14 @@ def _orphan(part: Part, name: str, folder: str, near: _NearMisses) -> Finding:
         message = f"{path} is not used: controls of {part.base!r} are numbered _control_1, _control_2, …"
         return codes.BAD_CONTROL_NUMBER(path, message, fix="rename it with its right number")
     base, like = base_of(part.base), meant(part.base)
-    hint, similar = near.hint(base), near.of(like.base) if like else None
+    hint, closest, similar = near.hint(base), near.of(base), near.of(like.base) if like else None
+    right = f"{closest}{part.base[len(base) :]}" if closest else None
     if like and similar:
         right = mask_stem(similar) if like.role == "mask" else control_stem(similar, like.index)
         hint = f" Did you mean {right + extension!r}?"
     code = codes.ORPHAN_MASK if part.base.endswith("_mask") else codes.ORPHAN_CONTROL
-    return code(path, f"{path} is not used: there is no {TARGET_FOLDER}/{base}.txt.{hint}")
+    fix = f"rename it to {right}{extension}" if right else None
+    return code(path, f"{path} is not used: there is no {TARGET_FOLDER}/{base}.txt.{hint}", fix=fix)
 
 
 def _report_targets(targets: _Names, prompts: _Names, found: Found) -> None:
@@ -354,6 +356,13 @@ class _NearMisses:
         same = normalize("NFC", near) == normalize("NFC", stem)
         note = " (the same letters in another Unicode form)" if same else ""
         return f" Did you mean {self._names[near]!r}?{note}"
+
+    def renaming(self, stem: str) -> str | None:
+        """What would make the file with a near name one of ``stem``; None where there is none, or it has the stem."""
+        near = self.of(stem)
+        if near is None or near == stem:
+            return None
+        return f"rename {self._names[near]} to {stem}{self._names[near][len(near) :]}"
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
