@@ -130,8 +130,10 @@ class UploadOptions(WriteOptions, CheckOptions):
         None, "Bytes that a shard aims at, such as 64MB; by default 256MB, or what the dataset has.", metavar="SIZE"
     )
     prune_splits: bool = _option(False, "Delete splits on the Hub that SOURCE does not have.")
-    mirror: bool = _option(False, "Replace data on the Hub that something else wrote.")
-    workers: int = _option(1, "Shards under way at once; each holds up to 300 MB in memory.", metavar="N")
+    mirror: bool = _option(False, "Make the splits equal to SOURCE, whatever others added, changed or wrote there.")
+    workers: int = _option(
+        1, "Shards under way at once; each takes up to 300 MB of memory, or by LFS its size in TMPDIR.", metavar="N"
+    )
     card: bool = _option(True, "Leave the dataset card alone.", flags="--no-card")
 
 

@@ -547,6 +547,7 @@ def test_what_an_upload_says(upload: Run, hub: LocalHub, repo: str, photos: Path
     write(root / "train/training_images/cat_poster.txt", "Another prompt.")
     assert words(upload(root, "--dry-run")) == PLANNED
     assert len(commits(hub, repo)) == 2
+    assert re.search(r"(?m)^[\d.]+ kB read, [\d.]+ kB packed\.$", upload(root, "--verbose").out)
 
 
 def _sized(found: re.Match[str]) -> str:

@@ -125,6 +125,8 @@ def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
         sent, images = size(result.bytes["sent"]), size(result.bytes["source"])
         moved = f"{sent} sent for {images} of images, in {result.seconds:.1f} s."
         out.print(Text.assemble(("Done: ", "green"), moved))
+        if verbose:
+            out.print(Text(f"{size(result.bytes['read'])} read, {size(result.bytes['packed'])} packed."))
         out.print(Text(result.pull_request or result.commit_url or result.url), soft_wrap=True)
 
 
