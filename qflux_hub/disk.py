@@ -51,17 +51,20 @@ def put(fresh: Path, path: Path, beside: Path) -> None:
 
 def write(path: Path, content: bytes, like: Path | None = None) -> None:
     """Write a file that appears whole or not at all; with the mode and owner of ``like``."""
-    fresh = path.with_name(path.name + "~")
-    with fresh.open("wb") as file:
-        file.write(content)
-        if like:
-            stat = like.stat()
-            with suppress(OSError):  # only root gives files away
-                os.fchown(file.fileno(), stat.st_uid, stat.st_gid)
-            os.fchmod(file.fileno(), stat.st_mode & 0o7777)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            if like:
+                stat = like.stat()
+                with suppress(OSError):  # only root gives files away
+                    os.fchown(file.fileno(), stat.st_uid, stat.st_gid)
+                os.fchmod(file.fileno(), stat.st_mode & 0o7777)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def copy(path: Path, to: Path) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from qflux_hub import disk
 from qflux_hub.errors import UsageError
 from qflux_hub.report import Finding, tally
 
@@ -38,15 +39,7 @@ def write(path: str | os.PathLike[str], source: str, layout: str, findings: Sequ
         rows = [finding.to_dict() for finding in findings]
         whole = {"source": source, "layout": layout, "findings": rows, "counts": tally(findings)}
         content = json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    disk.write(file, content.encode())
 
 
 def _csv(findings: Sequence[Finding]) -> str:
