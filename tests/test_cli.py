@@ -118,7 +118,7 @@ def flags(command: str) -> set[str]:
 def test_commands_have_the_documented_flags_and_no_others() -> None:
     assert flags("upload-dataset") == MODES | READ | HUB | WRITE | UPLOAD
     assert flags("scan") == MODES | READ
-    assert MODES | READ | CHECK == flags("check")
+    assert flags("check") == MODES | READ | CHECK
     assert (
         MODES | {"--dir", "--port", "--user"} <= flags("hub") <= MODES | {"--dir", "--port", "--user", "--fsck", "--gc"}
     )
