@@ -33,6 +33,7 @@ from qflux_hub.tree import stamp_of
 LAYOUT_VERSION = 1
 """Raised when the same samples would be written to other bytes on purpose; part of every shard's digest."""
 
+PROMPT = "prompt"
 _FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _FEATURES: Mapping[Kind, Any] = {
     "image": {"_type": "Image"},
@@ -62,12 +63,12 @@ class Packed:
     offsets: tuple[tuple[int, ...], ...]
 
 
-def columns(extra: Sequence[str], held: Iterable[str] = media.IMAGES) -> tuple[str, ...]:
+def columns(extra: Sequence[str], held: Iterable[str] = media.IMAGES, prompt: str = PROMPT) -> tuple[str, ...]:
     """The columns of a shard in the order they lie on disk; ``held`` are those of its media."""
-    return (*held, "prompt", "id", *extra)
+    return (*held, prompt, "id", *extra)
 
 
-def features(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES) -> dict[str, Any]:
+def features(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES, prompt: str = PROMPT) -> dict[str, Any]:
     """The features of the dataset in `datasets`' JSON form, ``id`` first.
 
     ``Sequence`` rather than ``List``: versions before 4 do not know the latter, later ones read both.
@@ -79,15 +80,15 @@ def features(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES) -> d
     }
     documented = {name: kinds.pop(name) for name in (CONTROLS, MASK, TARGET) if name in kinds}
     further = {name: {"feature": text, "_type": "Sequence"} if name == CAPTIONS else text for name in extra}
-    return {"id": text, **documented, **kinds, "prompt": text, **further}
+    return {"id": text, **documented, **kinds, prompt: text, **further}
 
 
-def schema(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES) -> pa.Schema:
+def schema(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES, prompt: str = PROMPT) -> pa.Schema:
     """The Arrow schema of a shard, with the features that `datasets` and the Hub's viewer read."""
     kinds = {name: pa.list_(_FILE) if media.is_list(name) else _FILE for name in held}
     kinds[CAPTIONS] = pa.list_(pa.string())
-    fields = [pa.field(name, kinds.get(name, pa.string())) for name in columns(extra, held)]
-    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features(extra, held)}})})
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in columns(extra, held, prompt)]
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features(extra, held, prompt)}})})
 
 
 def pack(
@@ -96,17 +97,19 @@ def pack(
     sink: Sink,
     advance: Callable[[int], None] = lambda _: None,
     held: Mapping[str, Kind] = media.IMAGES,
+    prompt: str = PROMPT,
 ) -> Packed:
     """Write ``samples`` (ordered by id) as one Parquet file into ``sink``.
 
     ``extra`` are the names of the text columns beside the documented ones, that of further captions among them;
-    ``held`` the columns of media. ``advance`` is called with the bytes of media read. Raises DataError when a file has
-    another size or stamp than its blob: it changed after it was checked, and its recorded hash would be a lie.
+    ``held`` the columns of media, ``prompt`` that of prompts. ``advance`` is called with the bytes of media read.
+    Raises DataError when a file has another size or stamp than its blob: it changed after it was checked, and its
+    recorded hash would be a lie.
     """
     counting = _CountingSink(sink)
     out = pa.PythonFile(counting, mode="w")
-    plan = schema(extra, held)
-    text = ["prompt", "id", *(f"{name}.list.element" if name == CAPTIONS else name for name in extra)]
+    plan = schema(extra, held, prompt)
+    text = [prompt, "id", *(f"{name}.list.element" if name == CAPTIONS else name for name in extra)]
     leaves = [_leaf(name) for name in held]
     uncompressed = {leaf: "none" for name in leaves for leaf in (name, name.removesuffix("bytes") + "path")}
     rows = cut([sample.id for sample in samples], [encoded_size(sample) for sample in samples], ROW_GROUP)
@@ -193,7 +196,7 @@ def _table(
             made[name] = arrays.lists(map(len, own), _files([blob for blobs in own for blob in blobs], room, advance))
         else:
             made[name] = _files([next(iter(blobs), None) for blobs in own], room, advance)
-    made["prompt"] = arrays.texts([sample.prompt for sample in samples])
+    made[plan.names[len(made)]] = arrays.texts([sample.prompt for sample in samples])
     made["id"] = arrays.texts([sample.id for sample in samples])
     for name in plan.names[len(made) :]:
         if name == CAPTIONS:

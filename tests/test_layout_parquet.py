@@ -66,6 +66,20 @@ def test_the_columns_of_instruct_pix2pix_are_known(tmp_path):
     assert (content(sample.controls[0]), content(sample.target)) == (picture("a.jpg"), picture("b.jpg"))
 
 
+def test_the_columns_of_instruct_pix2pix_are_written(photos, tmp_path):
+    report = convert_dataset(photos, tmp_path / "out", as_="pix2pix")
+    assert {loss.what: loss.count for loss in report.lost} == {"sample": 2, "control": 4, "mask": 7}
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert {*loaded.column_names} == {"id", "edited_image", "input_image", "edit_prompt"}
+    assert isinstance(loaded.features["input_image"], Image)
+    assert isinstance(loaded.features["edited_image"], Image)
+    read = scan(tmp_path / "out")
+    assert (read.layout, loaded[0]["edit_prompt"]) == ("pix2pix", read.samples[0].prompt)
+    first = scan(photos).splits["train"][0]
+    assert content(read.samples[0].controls[0]) == content(first.controls[0])
+    assert content(read.samples[0].target) == content(first.target)
+
+
 def test_columns_can_be_named(tmp_path):
     put(tmp_path, "train.parquet", left=[image("a.png")], right=[image("b.png")], words=["Hi"], more=[image("c.png")])
     called = {"control": "left", "control_1": "more", "target": "right", "prompt": "words"}

@@ -114,9 +114,11 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  csv: no train.csv or test.csv at the top\n"
         "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
         "  parquet: no Parquet file at the top, in data/ or in the folder of a split\n"
+        "  pix2pix: no Parquet file at the top, in data/ or in the folder of a split\n"
         "  webdataset: no tar at the top, in data/ or in the folder of a split\n"
         "  lists: no prompts.txt (or captions.txt) beside an images.txt or videos.txt, at the top or in the folder "
         "of a split\n"
+        "  aitoolkit: no folder of images with captions beside a folder control/ with images of their names\n"
         "  pairs: no .txt beside an image or video of the same name, at the top or in the folder of a split"
     )
     assert error.hint == (
@@ -125,8 +127,10 @@ def test_an_unknown_folder_is_explained_to_somebody_who_never_saw_the_docs(tmp_p
         "  train.csv  with the columns  image,control,control_1,prompt\n"
         "  train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name\n"
         "  data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image\n"
+        "  data/train-00000-of-00001.parquet  with the columns  input_image, edit_prompt, edited_image\n"
         "  train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg\n"
         "  train/prompts.txt  with a caption per line   train/images.txt or videos.txt  with a path per line\n"
+        "  train/target/cat.txt   train/target/cat.png   train/control/cat.png   train/control_1/cat.png\n"
         "  train/cat.txt   train/cat.jpg or cat.mp4"
     )
 
@@ -145,9 +149,11 @@ def test_a_folder_of_both_layouts_needs_a_choice(tmp_path):
         "  csv: test.csv\n"
         "  metadata: no metadata.jsonl, .csv, .parquet or .json at the top or in the folder of a split\n"
         "  parquet: no Parquet file at the top, in data/ or in the folder of a split\n"
+        "  pix2pix: no Parquet file at the top, in data/ or in the folder of a split\n"
         "  webdataset: no tar at the top, in data/ or in the folder of a split\n"
         "  lists: no prompts.txt (or captions.txt) beside an images.txt or videos.txt, at the top or in the folder "
         "of a split\n"
+        "  aitoolkit: no folder of images with captions beside a folder control/ with images of their names\n"
         "  pairs: no .txt beside an image or video of the same name, at the top or in the folder of a split"
     )
     assert error.hint == "Say which with --layout directory or --layout csv."

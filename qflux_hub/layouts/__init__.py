@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qflux_hub.errors import DataError, LayoutError, RefusedError, UsageError
-from qflux_hub.layouts import directory, lists, metadata, pairs, parquet, tables, tars
+from qflux_hub.layouts import aitoolkit, directory, lists, metadata, pairs, parquet, pix2pix, tables, tars
 from qflux_hub.naming import on_disk
 from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
@@ -64,7 +64,7 @@ class Layout(Protocol):
         """The files that hold them."""
 
 
-LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet, tars, lists, pairs)
+LAYOUTS: tuple[Layout, ...] = (directory, tables, metadata, parquet, pix2pix, tars, lists, aitoolkit, pairs)
 
 
 _LOGGER = logging.getLogger(__name__)

@@ -61,7 +61,7 @@ def missing(tree: Tree) -> str:
 
 def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
     """The first caption of each split that has a file beside it."""
-    return [posixpath.join(folder, _first(tree, folder)) for folder in map(_folders(tree).__getitem__, splits)]
+    return [posixpath.join(folder, first(tree, folder)) for folder in map(_folders(tree).__getitem__, splits)]
 
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
@@ -71,13 +71,13 @@ def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the proto
 
 def _folders(tree: Tree) -> dict[str, str]:
     """Split -> the folder of its pairs."""
-    if _first(tree, ""):
+    if first(tree, ""):
         return {"train": ""}
     tops = (folder for folder in sorted(tree.files) if "/" not in folder and folder not in ("", *_OTHERS))
-    return {folder: folder for folder in tops if _first(tree, folder)}
+    return {folder: folder for folder in tops if first(tree, folder)}
 
 
-def _first(tree: Tree, folder: str) -> str:
+def first(tree: Tree, folder: str) -> str:
     """The first caption of a folder beside which a file of the same name lies; "" when there is none."""
     names = tree.files.get(folder, ())
     if lists.of_folder(names):
@@ -91,7 +91,11 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     """The samples of ``split`` in the order of their ids."""
     if columns:
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
-    folder = _folders(tree)[split]
+    yield from captioned(tree, split, _folders(tree)[split], found)
+
+
+def captioned(tree: Tree, split: str, folder: str, found: Found) -> Iterator[Sample]:
+    """A sample for each caption of a folder beside which its target lies, in the order of their ids."""
     prompts: dict[str, list[str]] = {}
     files: dict[str, list[str]] = {}
     for name in tree.files.get(folder, ()):

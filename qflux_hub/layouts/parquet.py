@@ -71,17 +71,27 @@ def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
 
 def doubt(tree: Tree, splits: Sequence[str]) -> str:
     """Tables that hold no images are those of another layout, beside its images."""
+    with suppress(OSError, DataError):
+        for split in splits:
+            schema = _schema(tree, split)
+            if schema is not None and _images(schema):
+                theirs = set(roles.PIX2PIX) <= set(schema.names)
+                return "its columns are those of instruct-pix2pix" if theirs else ""
+    return "no column that holds images"
 
+
+def columns_of(tree: Tree, split: str) -> set[str]:
+    """The columns of the first file of a split; none when it is no Parquet."""
+    schema = _schema(tree, split)
+    return set(schema.names) if schema is not None else set()
+
+
+def _schema(tree: Tree, split: str) -> pa.Schema | None:
     def ignore(_: object) -> None:
         """What is wrong is found by ``read``."""
 
-    files = _files(tree)
-    with suppress(OSError, DataError):
-        for split in splits:
-            with _open(tree, files[split][0], ignore) as opened:
-                if opened is not None and _images(opened.schema_arrow):
-                    return ""
-    return "no column that holds images"
+    with _open(tree, _files(tree)[split][0], ignore) as opened:
+        return None if opened is None else opened.schema_arrow
 
 
 def _files(tree: Tree) -> dict[str, list[str]]:
@@ -290,7 +300,7 @@ class _Reader:
     def _id(self, text: Mapping[str, Any], image: _Image | None, place: str, found: Found) -> str | None:
         """The id of a row: its column's, else the stem of its first image, else its number."""
         given = roles.text(text[self.chosen.id]) if self.chosen.id else None
-        name = given or (stem(_base_name(image.path)) if image and image.path else f"{self.number:08}")
+        name = given or (stem(base_name(image.path)) if image and image.path else f"{self.number:08}")
         if name in self.used and given:
             message = f"{place}: the id {name!r} stands in an earlier row already."
             found(codes.DUPLICATE_ID(self.path, message, line=self.number, sample=(self.split, name)))
@@ -302,7 +312,7 @@ class _Reader:
 
     def _blob(self, cell: _Image, folder: str, fallback: str) -> Blob:
         """The blob of a cell, under the name that was recorded; one without an extension gets that of its bytes."""
-        name = _base_name(cell.path) if cell.path else fallback
+        name = base_name(cell.path) if cell.path else fallback
         if not is_media_name(name):
             kind = format_of(cell.head())
             name += EXTENSIONS[kind][0] if kind else ""
@@ -318,7 +328,8 @@ def _first(spare: dict[str, _Image], columns: Sequence[str]) -> _Image | None:
     return next((spare.pop(name) for name in columns if name in spare), None)
 
 
-def _base_name(path: str) -> str:
+def base_name(path: str) -> str:
+    """The last part of a path."""
     return path.rpartition("/")[2]
 
 
@@ -518,7 +529,7 @@ def _placed(sample: Sample) -> Placed:
     extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
     sample = replace(sample, controls=media.grouped(sample.controls))
     paths = [
-        f"{role}/{_base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in extra) else ""
+        f"{role}/{base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in extra) else ""
         for role, blob in sample.media()
     ]
     return Placed(sample, sample.id, sample.prompt, extra, tuple(paths), sample.captions)
@@ -531,6 +542,13 @@ def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     columns = media.of_dataset(
         (media.column(role, blob.name), blob.name) for one in every for role, blob in one.media()
     )
+    yield from files(held, columns)
+
+
+def files(
+    held: Mapping[str, Sequence[Sample]], columns: Mapping[str, Kind], prompt: str = "prompt"
+) -> Iterator[Output]:
+    """The files of each split with these columns of media, and the one for prompts."""
     for split, samples in held.items():
         sizes = [shards.encoded_size(sample) for sample in samples]
         window = shards.shard_window(shards.DEFAULT_TARGET)
@@ -541,7 +559,7 @@ def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
             part = samples[piece.start : piece.stop]
             reads = [blob for sample in part for _, blob in sample.media()]
             path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
-            yield Output(path, pour=partial(_pour, part, extra, columns), reads=reads)
+            yield Output(path, pour=partial(_pour, part, extra, columns, prompt), reads=reads)
 
 
 def _held(one: Placed) -> Sample:
@@ -554,9 +572,10 @@ def _pour(
     samples: Sequence[Sample],
     extra: Sequence[str],
     columns: Mapping[str, Kind],
+    prompt: str,
     sink: Sink,
     advance: Callable[[int], None],
 ) -> None:
     from qflux_hub import pack
 
-    pack.pack([verified(sample) for sample in samples], extra, sink, advance, columns)
+    pack.pack([verified(sample) for sample in samples], extra, sink, advance, columns, prompt)

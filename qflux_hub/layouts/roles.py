@@ -50,6 +50,8 @@ _NAMES = {
     "target video": ("target_video", "edited_video", "output_video", "video"),
     "target audio": ("target_audio", "edited_audio", "output_audio", "audio"),
 }
+PIX2PIX = ("input_image", "edit_prompt", "edited_image")
+"""Control, prompt and target, as diffusers' instruct-pix2pix scripts call them."""
 _FIRST = {name: (role, place) for role, names in _NAMES.items() for place, name in enumerate(names)}
 _NUMBERED = re.compile(r"(?:path_)?control_(?:image_)?([1-9][0-9]{0,8})")
 _FILES = re.compile(r"(.+?)_file_names?", re.DOTALL)
