@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Unpack
 
-from qflux_hub import media, plan, remote
+from qflux_hub import hubrows, media, plan, remote
 from qflux_hub.hub import Hub, check_repo_id, open_hub
 from qflux_hub.index import Entry
 from qflux_hub.merge import Merge, merge
@@ -48,7 +48,7 @@ def _compare(
     hub: Hub, repo_id: str, scan: Scan, head: Head, seen: Seen | None, split: str, progress: Progress
 ) -> SplitDiff:
     own = {row.id: row for row in plan.entries(scan.splits[split], scan.facts, scan.hashes)}
-    indexes = [remote.held(hub, repo_id, head, split, progress), head.remote.indexes.get(split)]
+    indexes = [hubrows.held(hub, repo_id, head.commit, head.untold(split), progress), head.remote.indexes.get(split)]
     there = {row.id: row for known in indexes if known for row in known.entries}
     ours, theirs = ({name: row.content for name, row in side.items()} for side in (own, there))
     merged = merge(ours, theirs, seen.ours.get(split, {}), seen.theirs.get(split, {})) if seen else Merge()
@@ -57,7 +57,7 @@ def _compare(
     before, reworded = dict(local), [name for name in changed if _texts(own[name]) != _texts(there[name])]
     for known in indexes:
         if known and head.commit and reworded:
-            before |= {one.id: one for one in remote.samples(hub, repo_id, head.commit, split, known, reworded)}
+            before |= {one.id: one for one in hubrows.samples(hub, repo_id, head.commit, split, known, reworded)}
     return SplitDiff(
         added=sorted(own.keys() - there.keys()),
         changed=[

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qflux_hub import codes, layouts, remote
+from qflux_hub import codes, hubrows, layouts, remote
 from qflux_hub.errors import LayoutError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub
 from qflux_hub.index import Index
@@ -117,7 +117,7 @@ def _others(
 def _samples(hub: Hub, repo_id: str, head: Head, split: str, known: Index, ranges: Ranges | None) -> Sequence[Sample]:
     """The samples that an index tells of, in source order."""
     rows = {row.id: row for row in known.entries}
-    found = list(remote.samples(hub, repo_id, head.commit or "", split, known, rows, ranges))
+    found = list(hubrows.samples(hub, repo_id, head.commit or "", split, known, rows, ranges))
     if len(found) < len(rows):
         raise VerificationError(f"The shards of {split!r} lack {len(rows) - len(found):,} samples of its index.")
     return sorted(found, key=lambda sample: rows[sample.id].order)

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qflux_hub import cards, index, indexfile, pack, remote
+from qflux_hub import cards, index, indexfile, remote
 from qflux_hub.errors import NotFoundError, VerificationError
+from qflux_hub.features import features
 from qflux_hub.fetch import fetch_to_cache
 from qflux_hub.hub import Hub, RemoteHead, RepoState, check_repo_id, open_hub
 from qflux_hub.report import Progress
@@ -188,9 +189,9 @@ def _features(file: Any) -> Any:
     schema = pq.read_schema(file)
     if b"huggingface" not in (schema.metadata or {}):
         return None
-    features = Features.from_arrow_schema(schema)
-    first = [name for name in pack.features(()) if name in features]
-    return Features({name: _as_stored(features[name]) for name in [*first, *(n for n in features if n not in first)]})
+    declared = Features.from_arrow_schema(schema)
+    first = [name for name in features(()) if name in declared]
+    return Features({name: _as_stored(declared[name]) for name in [*first, *(n for n in declared if n not in first)]})
 
 
 def _as_stored(feature: Any) -> Any:

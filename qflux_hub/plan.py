@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qflux_hub import index, media, pack, shards
+from qflux_hub import index, media, shards
 from qflux_hub.errors import RefusedError
+from qflux_hub.features import LAYOUT_VERSION
 from qflux_hub.index import Entry, Index, Media, Remote, ShardRecord
 from qflux_hub.naming import Kind, kind_of
 from qflux_hub.report import Action, Changes, Operation
@@ -159,7 +160,7 @@ def _plan_split(
     for piece in shards.cut([entry.id for entry in rows], sizes, shards.shard_window(target)):
         part = rows[piece.start : piece.stop]
         path = index.shard_path(name, part[0].id)
-        digest = index.digest(part, target, extra, pack.LAYOUT_VERSION, held)
+        digest = index.digest(part, target, extra, LAYOUT_VERSION, held)
         record = known.shards.get(path) if known else None
         if record is not None and record.digest == digest and _is_there(path, record, remote):
             planned.append(Shard(path, digest, tuple(_placed(row, places[row.id]) for row in part), record))

@@ -5,6 +5,9 @@
 Errors in the data stop before the first request, or before anything is sent. Every shard is packed straight into its
 upload; nothing is kept on disk. Nothing is visible before the commit, which names the commit it was planned on: when
 someone else was faster, the plan is made anew.
+
+A run that has nothing to send imports none of the rooms that write and read Parquet: they are imported where they are
+needed.
 """
 
 from __future__ import annotations
@@ -15,12 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, as_completed
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from qflux_hub import __version__, cards, codes, index, indexcache, media, pack, plan, remote
+from qflux_hub import __version__, cards, codes, index, indexcache, media, plan, remote
 from qflux_hub.errors import (
     ConflictError,
     DataError,
@@ -30,7 +32,8 @@ from qflux_hub.errors import (
     VerificationError,
     VisibilityError,
 )
-from qflux_hub.hub import Add, Commit, Hub, RepoState, Sent, Stream, check_repo_id, open_hub
+from qflux_hub.features import features
+from qflux_hub.hub import Add, Commit, Hub, RepoState, check_repo_id, open_hub
 from qflux_hub.index import Entry, Index, ShardRecord
 from qflux_hub.merge import Contents, Merge, merge
 from qflux_hub.naming import split_extension
@@ -51,6 +54,9 @@ from qflux_hub.source import (
     threads_left_at_once,
 )
 from qflux_hub.state import Memory, Seen, remember
+
+if TYPE_CHECKING:
+    from qflux_hub.sending import Send
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
@@ -110,9 +116,6 @@ def upload_editing_dataset_from_csv(
     """
     options.setdefault("layout", "csv")
     return upload_dataset(root_dir, repo_id, private, progress=progress, **options)
-
-
-Send = Callable[[str, Callable[[Stream], object]], Sent]
 
 
 @dataclass(slots=True)
@@ -189,9 +192,12 @@ class _Upload:
         """Read what no index tells of, so that none of it is lost, and the report can say what stays the same."""
         self.taken_over = {}
         for split in () if self.options.mirror else scan.splits:
-            held = remote.held(hub, self.repo_id, head, split, self.progress)
-            if held is not None:
-                self.taken_over[split] = held.contents()
+            if untold := head.untold(split):
+                from qflux_hub import hubrows
+
+                found = hubrows.held(hub, self.repo_id, head.commit, untold, self.progress)
+                if found is not None:
+                    self.taken_over[split] = found.contents()
 
     def _seen(self, commit: str) -> Seen:
         """What source and Hub hold now."""
@@ -374,6 +380,8 @@ class _Upload:
         One more is under way, so that it is packed while the end of another is sent (measured: 12 % of the time of
         four shards). Raises DataError, with all findings, when a file is not the one any more that was checked.
         """
+        from qflux_hub.sending import send_shard
+
         missing = [shard for shard in planned.to_write if shard.digest not in self.done]
         total = sum(media.size for shard in missing for row in shard.entries for media in row.media)
         with self.progress.task("Sending", total) as task, threads_left_at_once(self.options.workers + 1) as pool:
@@ -410,8 +418,11 @@ class _Upload:
             mine = [shard for shard in shards if index.shard_split(shard.path) == split]
             staying = {row.id for shard in mine for row in shard.entries if row.shard}
             if staying and head.commit:
+                from qflux_hub import hubrows
+
                 known = head.remote.indexes[split]
-                local |= {one.id: one for one in remote.samples(hub, self.repo_id, head.commit, split, known, staying)}
+                there = hubrows.samples(hub, self.repo_id, head.commit, split, known, staying)
+                local |= {one.id: one for one in there}
             for shard in mine:
                 found[shard.path] = [local[row.id] for row in shard.entries]
         return found
@@ -421,7 +432,7 @@ class _Upload:
 
     def _additions(self, hub: Hub, planned: Plan, head: Head) -> list[Add]:
         """The files of the commit: shards, indexes (sent here) and the card."""
-        from qflux_hub import indexfile
+        from qflux_hub.sending import send_index
 
         adds = []
         for shard in planned.to_write:
@@ -430,7 +441,7 @@ class _Upload:
         for split in planned.splits:
             if split.index_action != "keep":
                 path, known = index.path(split.name), self._index(planned, split)
-                sent = self._sender(hub)(path, _writer(indexfile.write(known)))
+                sent = send_index(self._sender(hub), path, known)
                 indexcache.keep(remote.place_of(hub, self.repo_id, path), sent.sha256, known)
                 self.moved["sent"] += sent.new_bytes
                 adds.append(Add(path, sent.size, sent.sha256))
@@ -462,7 +473,7 @@ class _Upload:
             head.card,
             repo_id=self.repo_id,
             splits=[_facts(name, known) for name, known in splits.items()],
-            features=pack.features(extra, plan.columns(row for known in splits.values() for row in known.entries)),
+            features=features(extra, plan.columns(row for known in splits.values() for row in known.entries)),
             version=__version__,
             drop=gone,
         )
@@ -537,38 +548,6 @@ class _Upload:
         )
 
 
-def send_shard(
-    send: Send,
-    shard: Shard,
-    samples: Sequence[Sample],
-    planned: Plan,
-    advance: Callable[[int], None],
-    turns: AbstractContextManager[object],
-) -> tuple[str, ShardRecord, tuple[Entry, ...], int]:
-    """Pack one shard into its upload: (digest, record, rows with places, new bytes). Safe to repeat.
-
-    ``turns`` is held while it is packed, not while the rest of it is on its way.
-    """
-    packed: list[pack.Packed] = []
-
-    def write(sink: Stream) -> None:
-        with turns:
-            packed.append(pack.pack(samples, planned.extra, sink, advance, planned.held))
-
-    try:
-        sent = send(shard.path, write)
-    except OSError as error:
-        where = str(error.filename or shard.path)
-        finding = codes.CHANGED_FILE(where, f"{where} changed while it was uploaded: {error.strerror or error}.")
-        hint = "Run the same command again; nothing was published."
-        raise DataError(finding.message, hint=hint, report=finding) from error
-    if sent.size != packed[0].size:
-        raise VerificationError(f"{shard.path}: {packed[0].size:,} bytes were written, {sent.size:,} arrived.")
-    places = zip(shard.entries, packed[0].offsets, strict=True)
-    rows = tuple(index.placed(entry, shard.path, offsets) for entry, offsets in places)
-    return shard.digest, ShardRecord(shard.digest, sent.sha256, sent.size), rows, sent.new_bytes
-
-
 def _facts(split: str, known: Index) -> cards.SplitFacts:
     """What the card says of a split, from its index."""
     files = [one for row in known.entries for one in row.media]
@@ -584,10 +563,6 @@ def _facts(split: str, known: Index) -> cards.SplitFacts:
         targets=roles[TARGET],
         formats=Counter(split_extension(one.name)[1].lstrip(".") for one in files),
     )
-
-
-def _writer(data: bytes) -> Callable[[Stream], object]:
-    return lambda sink: sink.write(data)
 
 
 def _message(planned: Plan) -> str:
@@ -608,7 +583,7 @@ def _differences(state: RepoState, adds: Sequence[Add], deletions: Sequence[str]
         file = state.files.get(add.path)
         if file is None:
             wrong.append(f"{add.path} is missing")
-        elif (file.sha256 != add.sha256) if add.content is None else (file.blob != remote.git_blob(add.content)):
+        elif (file.sha256 != add.sha256) if add.content is None else not file.holds(add.content):
             wrong.append(f"{add.path} has another hash")
     return wrong + [f"{path} is still there" for path in deletions if path in state.files]
 

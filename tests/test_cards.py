@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from qflux_hub.cards import BEGIN, END, CardFacts, SplitFacts, dataset_card, read_card
 from qflux_hub.errors import DataError
+from qflux_hub.features import features
 from qflux_hub.frontmatter import FrontMatter, take_apart
-from qflux_hub.pack import features, pack
+from qflux_hub.pack import pack
 from qflux_hub.sample import Blob, Sample
 from tests.builders import picture
 

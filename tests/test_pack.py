@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qflux_hub.errors import DataError, VerificationError
-from qflux_hub.pack import columns, encoded_size, features, pack, schema
+from qflux_hub.features import columns, features
+from qflux_hub.pack import encoded_size, pack, schema
 from qflux_hub.pages import Page, pages
 from qflux_hub.sample import Sample
 from qflux_hub.tree import FolderTree
