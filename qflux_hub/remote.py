@@ -12,6 +12,7 @@ from qflux_hub.errors import DataError, NotFoundError, VerificationError
 from qflux_hub.hub import Hub, RepoState
 from qflux_hub.index import Entry, Index, Remote
 from qflux_hub.report import Found
+from qflux_hub.state import store, stored
 
 CARD = "README.md"
 _NO_BRANCH = re.compile(r"[0-9a-f]{40}|refs/.*")
@@ -87,9 +88,9 @@ EMPTY = Head(None, Remote({}, {}), None, cards.CardFacts(), missing=True)
 def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bool = True) -> Head:
     """The head of ``revision``, with all indexes that can be read; without ``card``, the card is not.
 
-    One request for the listing, one per index, one for the card. A branch that does not exist yet begins where main
-    is. Raises AuthError, FormatError, HubError; DataError for a card that cannot be read; NotFoundError for a
-    revision that cannot become a branch.
+    One request for the listing, one for each index and for the card that the local cache does not have. A branch that
+    does not exist yet begins where main is. Raises AuthError, FormatError, HubError; DataError for a card that cannot
+    be read; NotFoundError for a revision that cannot become a branch.
     """
     missing = False
     try:
@@ -110,7 +111,7 @@ def read(hub: Hub, repo_id: str, revision: str | None, found: Found, *, card: bo
                 found(codes.BROKEN_INDEX(path, f"{error.message} {_ANEW}"))
     text = None
     if card and CARD in state.files:
-        text = card_text(_unaltered(hub, repo_id, state, CARD))
+        text = card_text(_card(hub, repo_id, state))
     files = {file.path: (file.size, file.sha256) for file in state.files.values()}
     return Head(state, Remote(files, indexes), text, cards.read_card(text) if text else cards.CardFacts(), missing)
 
@@ -126,6 +127,25 @@ def _index(hub: Hub, repo_id: str, state: RepoState, path: str) -> Index:
         if digest:
             indexcache.keep(place, digest, known)
     return known
+
+
+def _card(hub: Hub, repo_id: str, state: RepoState) -> bytes:
+    """The card's bytes, from the local cache when that has those that are listed."""
+    kept = stored(place_of(hub, repo_id, CARD), _ANY)
+    if kept is not None and state.files[CARD].holds(kept):
+        return kept
+    data = _unaltered(hub, repo_id, state, CARD)
+    keep_card(hub, repo_id, data)
+    return data
+
+
+def keep_card(hub: Hub, repo_id: str, data: bytes) -> None:
+    """Remember the card that the repo has now, so that it need not be fetched."""
+    store(place_of(hub, repo_id, CARD), _ANY, data)
+
+
+_ANY = ""
+"""The local cache need not tell versions of a card from each other: the listing does."""
 
 
 def place_of(hub: Hub, repo_id: str, path: str) -> str:

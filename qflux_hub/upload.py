@@ -449,6 +449,7 @@ class _Upload:
             text = self._card(planned, head).encode()
             if head.card is None or text != head.card.encode():
                 adds.append(Add(remote.CARD, len(text), content=text))
+                remote.keep_card(hub, self.repo_id, text)
         return adds
 
     def _index(self, planned: Plan, split: plan.SplitPlan) -> Index:

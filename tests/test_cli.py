@@ -28,12 +28,14 @@ import qflux_hub
 from qflux_hub import LocalHub, layouts, options
 from qflux_hub.cli import run
 from qflux_hub.cli.commands import app
+from qflux_hub.localhub import RequestLog
 from tests.builders import lay, lay_split, picture, write
 from tests.jobtools import (
     Answer,
     api,
     commits,
     environment,
+    forget,
     interrupt,
     is_commit,
     lay_endless,
@@ -730,10 +732,14 @@ def test_help_and_scans_import_nothing_heavy(photos: Path, tmp_path: Path) -> No
     assert imported(tmp_path, "scan", photos) == "0"
 
 
-def test_an_unchanged_upload_imports_nothing_for_data(hub: LocalHub, repo: str, photos: Path, tmp_path: Path) -> None:
+def test_an_unchanged_upload_asks_for_the_listing_and_imports_nothing_for_data(
+    hub: LocalHub, hub_log: list[RequestLog], repo: str, photos: Path, tmp_path: Path
+) -> None:
     there = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token}
     assert qflux("upload-dataset", str(photos), repo, env=environment(tmp_path, **there)).returncode == 0
+    forget(hub_log)
     assert imported(tmp_path, "upload-dataset", photos, repo, **there) == "0 huggingface_hub"
+    assert {request.path for request in hub_log} <= {f"/api/datasets/{repo}"}
 
 
 def test_importing_the_package_imports_no_other_module_of_it(tmp_path: Path) -> None:
