@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +63,20 @@ def look_at_video(file: BinaryIO, *, decode: bool = False) -> VideoFacts:
             size = (first.width, first.height)
             width, height = size if first.rotation % 180 == 0 else size[::-1]
             return VideoFacts(width, height, count, float(stream.average_rate or 0))
+    except av.error.FFmpegError as error:
+        raise NotAVideoError(error.strerror or str(error)) from error
+
+
+def first_picture(file: BinaryIO) -> Image.Image:
+    """The first frame of an open video, as it is displayed. Raises NotAVideoError."""
+    import av
+
+    try:
+        with av.open(file, "r") as container:
+            frame = next(container.decode(video=0), None) if container.streams.video else None
+            if frame is None:
+                raise NotAVideoError("it holds no pictures")
+            picture: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+            return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
     except av.error.FFmpegError as error:
         raise NotAVideoError(error.strerror or str(error)) from error

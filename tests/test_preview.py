@@ -42,7 +42,7 @@ from qflux_hub.preview.opened import Opened
 from qflux_hub.preview.thumbnails import MASK_COLOUR, draw
 from qflux_hub.report import Progress, Task
 from qflux_hub.tree import FolderTree
-from tests.builders import lay, lay_split, picture, table, write
+from tests.builders import clip, lay, lay_split, picture, table, write
 from tests.jobtools import environment, interrupt, put, qflux, start
 
 NASTY = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too' <!-- \u2028"
@@ -102,9 +102,9 @@ def test_a_page_has_every_sample_once_with_all_its_pictures(photos: Path, tmp_pa
     splits = [name for name, *_ in shown.data["splits"]]
     assert [(splits[one[0]], one[1], one[2]) for one in shown.data["samples"]] == expected
     assert len(shown.pictures) == len(shown.data["pictures"]) == len(scan.blobs())
-    for number, (name, width, height, size, problem) in enumerate(shown.data["pictures"]):
+    for number, (name, width, height, size, problem, kind) in enumerate(shown.data["pictures"]):
         image = shown.image(number)
-        assert (image.format, problem) == ("WEBP", "")
+        assert (image.format, problem, kind) == ("WEBP", "", "")
         assert (image.width, image.height) == (width, height)  # these photos are smaller than a thumbnail may be
         assert (photos / name).stat().st_size == size
     poster = shown.sample("cat_poster")
@@ -112,6 +112,28 @@ def test_a_page_has_every_sample_once_with_all_its_pictures(photos: Path, tmp_pa
     assert [name.rpartition("/")[2] for name in names] == [
         "cat_poster.jpg", "cat_poster_control_1.jpg", "cat_poster_mask.png", "cat_poster.png",
     ]  # fmt: skip
+
+
+def test_a_video_is_shown_by_its_first_frame_and_a_sound_by_its_name(tmp_path: Path, monkeypatch) -> None:
+    root = lay(
+        tmp_path / "ds", "train/control_images/a.png", "train/training_images/a.txt", "train/training_images/a.mp4"
+    )
+    lay(root, "train/control_images/a_control_1.wav", "train/control_images/b.wav", "train/training_images/b.txt")
+    lay(root, "train/training_images/b.mp4")
+    write(root / "train/training_images/b.mp4", clip("b.mp4")[:-9])
+    shown = gallery(root, tmp_path / "page.html")
+    kinds = {name.rpartition("/")[2]: (problem, kind) for name, *_, problem, kind in shown.data["pictures"]}
+    assert kinds == {
+        "a.mp4": ("", "video"), "a.png": ("", ""), "a_control_1.wav": ("", "audio"),
+        "b.mp4": ("A video or sound file ends too early.", "video"), "b.wav": ("", "audio"),
+    }  # fmt: skip
+    assert shown.image(shown.sample("a")["target"]).size == (32, 16)
+    assert shown.pictures[shown.sample("a")["controls"][1]] == "A sound: it has no picture."
+    assert preview_dataset(root, out=tmp_path / "page.html").pictures == {"made": 2, "unreadable": 1, "side": 1024}
+    monkeypatch.setitem(sys.modules, "av", None)
+    without = gallery(root, tmp_path / "without.html")
+    said = 'A video: its first frame is shown with `pip install "qflux-hub[video]"`.'
+    assert without.pictures[without.sample("a")["target"]] == said
 
 
 def test_a_page_needs_nothing_but_itself(photos: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
   const BLOCK = 32; // pictures in one inert block of the page
   const TILES = [88, 128, 168, 232, 320]; // sides of pictures in a row, pixels
   const HIGHEST = 15_000_000; // what all browsers lay out, pixels
+  const SIGNS = { video: "▶", audio: "♪" }; // of what is no image
   const GRAVITY = { error: 3, warning: 2, note: 1 };
 
   // --- building elements ---------------------------------------------------------------------------------------
@@ -43,7 +44,7 @@
 
   function understand(raw) {
     data = raw;
-    pictures = raw.pictures.map(([name, width, height, bytes, problem]) => ({ name, width, height, bytes, problem }));
+    pictures = raw.pictures.map(([name, width, height, bytes, problem, clip]) => ({ name, width, height, bytes, problem, clip: problem ? "" : clip }));
     samples = raw.samples.map(([split, id, prompt, controls, mask, target, findings, extra]) => ({
       split, id, prompt, controls, mask, target, extra,
       findings: findings.map(finding),
@@ -86,8 +87,8 @@
   }
 
   function broken(number, why) {
-    const name = pictures[number].name;
-    return el("div", { class: "broken", role: "img", "aria-label": `${name}: ${why}`, title: `${name}\n${why}` }, el("b", {}, "✕"), el("span", {}, why));
+    const { name, clip } = pictures[number];
+    return el("div", { class: "broken", "data-clip": clip || null, role: "img", "aria-label": `${name}: ${why}`, title: `${name}\n${why}` }, el("b", {}, SIGNS[clip] ?? "✕"), el("span", {}, why));
   }
 
   function picture(number, alt, className, large) {
@@ -112,7 +113,9 @@
 
   function tile(number, alt, missing) {
     if (number === null || number === undefined) return el("div", { class: "pic" }, el("div", { class: "none" }, missing));
-    return el("div", { class: "pic", title: about(number) }, picture(number, alt));
+    const shown = picture(number, alt);
+    const sign = shown.className === "broken" ? null : SIGNS[pictures[number].clip];
+    return el("div", { class: "pic", title: about(number) }, shown, sign ? el("i", { class: "clip", "aria-hidden": true }, sign) : null);
   }
 
   function overlay(sample) {

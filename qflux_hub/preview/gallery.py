@@ -7,17 +7,18 @@ image that several samples use is one picture.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qflux_hub import __version__, checks, codes
 from qflux_hub.hubscan import HUB
+from qflux_hub.naming import Kind, kind_of
 from qflux_hub.preview.opened import Opened
 from qflux_hub.report import Finding
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
-from qflux_hub.sniff import ImageFacts
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, ROLES, TARGET, Blob, Sample
+from qflux_hub.sniff import ImageFacts, Problem
 
 Key = tuple[str, str]
 """(split, id)."""
@@ -25,11 +26,20 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image to draw; a mask is drawn as a tint. ``facts`` are None for images that nobody looked at yet."""
+    """One image to draw; a mask is drawn as a tint. ``facts`` are None for images that nobody looked at yet.
+
+    A video is drawn by its first frame, a sound not at all.
+    """
 
     blob: Blob
     is_mask: bool
     facts: ImageFacts | None
+
+    @property
+    def kind(self) -> Kind:
+        """What it is; a name that says nothing is taken for an image's."""
+        kind = kind_of(self.blob.name)
+        return "image" if kind == "file" else kind
 
 
 @dataclass(slots=True)
@@ -51,6 +61,8 @@ class Gallery:
         facts = opened.scan.facts
         for sample in gallery.samples:
             for role, blob in sample.media():
+                if role not in ROLES:  # which are told of in words
+                    continue
                 gallery.users.setdefault(blob, []).append((sample.split, sample.id))
                 key = (blob, role == MASK)
                 if key not in gallery.numbers:
@@ -72,7 +84,8 @@ class Gallery:
     def add_damage(self, number: int, why: str) -> None:
         """A picture could not be drawn: a finding for every sample that needs it."""
         blob = self.pictures[number].blob
-        facts = ImageFacts(problem="damaged-image", detail=why)
+        damage: Problem = "not-a-video" if self.pictures[number].kind == "video" else "damaged-image"
+        facts = ImageFacts(problem=damage, detail=why)
         for key in dict.fromkeys(self.users[blob]):
             self.opened.scan.findings += checks.check_image(blob, facts, key)
 
@@ -103,16 +116,28 @@ class Gallery:
                     next((self.numbers[blob, True] for role, blob in sample.media() if role == MASK), None),
                     next((self.numbers[blob, False] for role, blob in sample.media() if role == TARGET), None),
                     [_told(finding) for finding in beside.get((sample.split, sample.id), ())],
-                    {name: value for name, value in sample.extra.items() if value},
+                    dict(_further(sample)),
                 ]
                 for sample in self.samples
             ],
         }
 
     def _picture(self, picture: Picture) -> list[Any]:
-        """[name, width, height, bytes of the file, what is wrong with it]; 0 pixels where they are not known."""
+        """[name, width, height, bytes of the file, what is wrong with it, what it is if no image].
+
+        0 pixels where they are not known.
+        """
         width, height = self.opened.sizes.get(picture.blob, (0, 0))
-        return [picture.blob.name, width, height, picture.blob.size, problem(picture.facts)]
+        clip = "" if picture.kind == "image" else picture.kind
+        return [picture.blob.name, width, height, picture.blob.size, problem(picture.facts), clip]
+
+
+def _further(sample: Sample) -> Iterator[tuple[str, str]]:
+    """What else belongs to a sample: captions, texts, and the names of files without a role."""
+    if sample.captions:
+        yield CAPTIONS, "\n".join(sample.captions)
+    yield from ((name, value) for name, value in sample.extra.items() if value)
+    yield from ((name, blob.name) for name, blob in sample.others.items())
 
 
 def problem(facts: ImageFacts | None) -> str:

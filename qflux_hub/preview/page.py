@@ -54,7 +54,7 @@ class Written:
 def write(gallery: Gallery, target: Path, progress: Progress) -> Written:
     """Write the whole gallery to ``target``. Holds a few pictures in memory at a time."""
     side = choose_side(gallery.pictures)
-    made = read = 0
+    made = read = fine = 0
     style, script = asset("gallery.css"), asset("gallery.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{_sha256(style)}'; "
@@ -71,6 +71,7 @@ def write(gallery: Gallery, target: Path, progress: Progress) -> Written:
                 gallery.add_damage(number, thumbnail.damage)
             if thumbnail.problem:
                 file.write(f"!{json.dumps(thumbnail.problem)[1:-1].replace('<', ' ')}\n".encode())
+                fine += thumbnail.is_fine
             else:
                 file.write(base64.b64encode(thumbnail.data) + b"\n")
                 made += 1
@@ -80,7 +81,7 @@ def write(gallery: Gallery, target: Path, progress: Progress) -> Written:
         file.write(f'<script type="application/json" id="data">{as_json(gallery.data(side))}</script>\n'.encode())
         file.write(f"<script>{script}</script>\n{after}".encode())
         size = file.tell()
-    return Written(made, len(gallery.pictures) - made, side, read, size)
+    return Written(made, len(gallery.pictures) - made - fine, side, read, size)
 
 
 def choose_side(pictures: Sequence[Picture]) -> int:

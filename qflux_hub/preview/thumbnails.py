@@ -18,7 +18,7 @@ from typing import IO
 
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from qflux_hub import codes
+from qflux_hub import codes, videos
 from qflux_hub.preview.gallery import Picture, problem
 from qflux_hub.sniff import SILENCE, Format, ImageFacts, sniff
 
@@ -60,11 +60,15 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A WebP file, or in one sentence why there is none. ``damage``: why decoding failed, which nobody knew before."""
+    """A WebP file, or in one sentence why there is none. ``damage``: why decoding failed, which nobody knew before.
+
+    ``is_fine``: nothing is wrong with the file, but it has no picture, such as a sound.
+    """
 
     data: bytes
     problem: str = ""
     damage: str = ""
+    is_fine: bool = False
 
 
 def draw_all(pictures: Iterable[Picture], side: int, *, far: bool = False) -> Iterator[Thumbnail]:
@@ -89,6 +93,8 @@ def draw(picture: Picture, side: int) -> Thumbnail:
     known = problem(picture.facts)
     if known:
         return Thumbnail(b"", known)
+    if picture.kind != "image":
+        return _draw_clip(picture, side)
     try:
         with picture.blob.open() as raw:
             file = raw if isinstance(raw, io.BytesIO) else io.BufferedReader(raw)  # type: ignore[type-var]
@@ -104,6 +110,24 @@ def draw(picture: Picture, side: int) -> Thumbnail:
         return _damaged(error)
     except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise nearly everything; all of it means the same
         return _damaged(error)
+
+
+def _draw_clip(picture: Picture, side: int) -> Thumbnail:
+    """The first frame of a video, where the library for that is installed; a sound has nothing to show."""
+    if picture.kind == "audio":
+        return Thumbnail(b"", "A sound: it has no picture.", is_fine=True)
+    if not videos.is_available():
+        message = 'A video: its first frame is shown with `pip install "qflux-hub[video]"`.'
+        return Thumbnail(b"", message, is_fine=True)
+    try:
+        with picture.blob.open() as file:
+            shown = videos.first_picture(file)
+    except OSError as error:
+        return Thumbnail(b"", f"The file cannot be read: {error.strerror}.")
+    except videos.NotAVideoError as error:
+        return Thumbnail(b"", codes.NOT_A_VIDEO.title, f"{error}")
+    small = _small(shown, side)
+    return _encoded(_tint(small) if picture.is_mask else small)
 
 
 def _damaged(error: Exception) -> Thumbnail:
@@ -126,6 +150,10 @@ def _draw(file: IO[bytes], facts: ImageFacts, side: int, *, is_mask: bool) -> Th
         small = small.transpose(_TURNS[facts.orientation])
     if is_mask:
         small = _tint(small)
+    return _encoded(small)
+
+
+def _encoded(small: Image.Image) -> Thumbnail:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=QUALITY, method=EFFORT, icc_profile=b"", exif=b"", xmp=b"")
     return Thumbnail(out.getvalue())
