@@ -347,8 +347,7 @@ def _wishes(scan: Scan, blobs: Mapping[str, Blob], wish: checks.Wish) -> dict[st
     for samples in scan.splits.values():
         most = len(samples) if wish.decode else MASKS if wish.sums else FEW_MASKS
         for mask in checks.choose_masks(samples, most):
-            if kinds[mask.name] == "image":
-                wishes[mask.name] = replace(wish, tones=True)
+            wishes[mask.name] = replace(wish, tones=True)
     heard = {blob.name for sample in scan.samples() for role, blob in sample.media() if role in ROLES}
     for name, kind in kinds.items():
         if kind in ("video", "audio"):

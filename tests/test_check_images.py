@@ -141,6 +141,11 @@ def test_a_mask_of_black_and_white_with_soft_edges_is_well(tmp_path: Path) -> No
     assert [code for code, _ in about(scan, MASK.replace("png", "jpg"))] == []
 
 
+def test_a_mask_that_is_a_video_is_no_mask_that_nobody_looked_at(tmp_path: Path) -> None:
+    lay(tmp_path, "a.mp4", "m.mp4", train_csv="control,prompt,mask\na.mp4,A,m.mp4\n")
+    assert "masks-sampled" not in [finding.code for finding in check_dataset(tmp_path).findings]
+
+
 def test_a_mask_that_many_samples_share_is_judged_once(tmp_path: Path) -> None:
     lay(tmp_path, "a.png", "b.png", train_csv="control,prompt,mask,id\na.png,A,m.png,1\nb.png,B,m.png,2\n")
     write(tmp_path / "m.png", image("L", (4, 3)))

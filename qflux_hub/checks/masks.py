@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from qflux_hub import codes
+from qflux_hub.naming import kind_of
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.sniff import ImageFacts
@@ -16,7 +17,7 @@ def choose_masks(samples: Sequence[Sample], most: int) -> list[Blob]:
     Masks of one colour take fewer bytes than others, photos in the place of masks take more. So two fifths are the
     smallest files, a fifth the largest, and the rest is spread evenly.
     """
-    masks = list({sample.mask.name: sample.mask for sample in samples if sample.mask}.values())
+    masks = _masks(samples)
     if len(masks) <= most:
         return masks
     by_size = sorted(masks, key=lambda mask: mask.size)
@@ -27,11 +28,18 @@ def choose_masks(samples: Sequence[Sample], most: int) -> list[Blob]:
 
 def check_masks_seen(split: str, samples: Sequence[Sample], facts: Mapping[str, ImageFacts]) -> Iterator[Finding]:
     """How many masks of a split were looked at, where not all were."""
-    masks = {sample.mask.name for sample in samples if sample.mask}
-    seen = sum(1 for name in masks if name in facts and (facts[name].tones or facts[name].problem))
+    masks = _masks(samples)
+    looks = [facts.get(mask.name) for mask in masks]
+    seen = sum(1 for look in looks if look and (look.tones or look.problem))
     if seen < len(masks):
         message = (
             f"{split}: of {len(masks):,} masks, the pixels of {seen:,} were looked at: of the smallest and the largest "
             "files, and of some between."
         )
         yield codes.MASKS_SAMPLED(split, message)
+
+
+def _masks(samples: Sequence[Sample]) -> list[Blob]:
+    """Each mask once that is an image; those of videos may be videos."""
+    masks = {sample.mask.name: sample.mask for sample in samples if sample.mask}
+    return [mask for name, mask in masks.items() if kind_of(name) not in ("video", "audio")]
