@@ -44,7 +44,7 @@ from qflux_hub.errors import (
 )
 from qflux_hub.lanes import Sent as Sent
 from qflux_hub.report import Finding
-from qflux_hub.state import cache_root
+from qflux_hub.state import cache_root, store, stored
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -65,6 +65,7 @@ MAX_OPERATIONS = 2_000
 """What one commit takes; more is refused, because half of a dataset must never show."""
 _COMMITTING = 20
 """How many times longer than other requests a commit may take: 10 minutes. It is not repeated."""
+_DAY = 24 * 3600
 LARGE = 4 * 1024 * 1024
 """A file of this size or more is sent as an LFS object even when it is text."""
 
@@ -405,7 +406,7 @@ class Hub:
         headers = self._headers()
         with self._translated(repo_id, file.commit):
             access = self._read_access(repo_id, file, repo_type)
-            self._took(lanes.lane(access) if access else "HTTP")
+            self._took(lanes.xet_lane() if access else lanes.HTTP)
             if access and file.xet:
                 yield from lanes.fetch_by_xet(access, file.xet, file.size, start)
             else:
@@ -421,7 +422,7 @@ class Hub:
         with self._translated(repo_id, file.commit):
             access = self._read_access(repo_id, file, repo_type)
             if access and file.xet:
-                self._took(lanes.lane(access))
+                self._took(lanes.xet_lane())
                 yield from lanes.write_by_xet(access, file.xet, file.size, target)
 
     def fetch_fast(self, repo_id: str, file: RemoteHead, target: Path, repo_type: RepoType = "model") -> bool:
@@ -434,7 +435,7 @@ class Hub:
         with self._translated(repo_id, file.commit):
             if self._read_access(repo_id, file, repo_type):
                 return False
-            self._took(lanes.lane(None))
+            self._took(lanes.PARALLEL)
             url = self._file_url(repo_id, file.path, file.commit, repo_type)
             lanes.fetch_in_parallel(url, self._headers(), target)
         return True
@@ -449,7 +450,29 @@ class Hub:
         if file.xet is None:
             return None
         url = self._route(repo_id, "xet-read-token", file.commit, repo_type)
-        return lanes.xet_access(self.endpoint, url, self._headers())
+        return self._access(url)
+
+    def _access(self, url: str) -> lanes.Access | None:
+        """Access to the content store by its token route, if this Hub has one.
+
+        One that had none is not asked again until the next day. One on this machine is: what listens on a port there
+        may soon be another Hub.
+        """
+        from urllib.parse import urlsplit
+
+        is_near = urlsplit(self.endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+        today = str(int(time.time() // _DAY))
+        if lanes.is_xet_off() or (not is_near and stored(self._no_xet, today) is not None):
+            return None
+        access = lanes.xet_access(url, self._headers())
+        if access is None and not is_near:
+            store(self._no_xet, today, b"")
+        return access
+
+    @property
+    def _no_xet(self) -> str:
+        """The place in the local cache that says so."""
+        return f"{self.endpoint} without Xet"
 
     def cache_of(self, repo_id: str, repo_type: RepoType = "model") -> Path:
         """Where files of a repo are kept, in the client's own layout: blobs, snapshots, refs."""
@@ -574,6 +597,7 @@ class Hub:
             with self._translated(repo_id, revision):
                 return upload.finish()
         except BaseException:
+            store(self._no_xet, "", b"")  # what was known of this Hub may be so no more
             upload.abort()
             raise
 
@@ -583,8 +607,8 @@ class Hub:
         url = self._route(repo_id, "xet-write-token", revision, repo_type) + ("?create_pr=1" if create_pr else "")
         headers = self._headers()
         with self._translated(repo_id, revision):
-            access = lanes.xet_access(self.endpoint, url, headers)
-            self._took(lanes.lane(access))
+            access = self._access(url)
+            self._took(lanes.xet_lane() if access else lanes.LFS)
             if access is not None:
                 return lanes.XetUpload(access, name)
         return lanes.LfsUpload(self.url(repo_id, repo_type), name, revision, headers)

@@ -1,6 +1,6 @@
 """How the bytes of large files travel: by Xet where the Hub speaks it, by git LFS and plain HTTP where it does not.
 
-Which one is found out once per endpoint, by asking for an access token of its content store; a client that only assumes
+Which one is found out by asking for an access token of its content store; a client that only assumes
 Xet fails there after minutes. ``HF_HUB_ENABLE_HF_TRANSFER=1`` keeps its meaning, "use the whole line": with Xet it is
 more requests at once, without Xet large files are fetched in parallel ranges by ``hf_transfer``, in a process of its
 own, because that package holds the interpreter's lock for the whole transfer.
@@ -36,8 +36,6 @@ _LOOK = 0.01
 """Seconds between looks at a file that grows."""
 _NO_TOKEN_ROUTE = (404, 405, 501)
 _OTHER_404 = ("RepoNotFound", "RevisionNotFound", "GatedRepo")
-_WITHOUT_XET: set[str] = set()
-"""Endpoints that were asked and do not speak Xet."""
 
 _HIGH_PERFORMANCE: Mapping[str, int] = {
     "data.max_concurrent_file_ingestion": 100,
@@ -100,16 +98,19 @@ def is_accelerated() -> bool:
     return os.environ.get("HF_HUB_ENABLE_HF_TRANSFER", "").strip().upper() in ("1", "ON", "YES", "TRUE")
 
 
-def xet_access(endpoint: str, url: str, headers: Mapping[str, str]) -> Access | None:
-    """Access to the content store of ``endpoint``, by its token route ``url``; None when there is none. One request."""
+def is_xet_off() -> bool:
+    """Whether the user wants no Xet."""
     from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_DISABLE_XET)
+
+
+def xet_access(url: str, headers: Mapping[str, str]) -> Access | None:
+    """Access to a Hub's content store, by its token route ``url``; None when there is none. One request."""
     from huggingface_hub.utils import hf_raise_for_status
 
-    if constants.HF_HUB_DISABLE_XET or endpoint in _WITHOUT_XET:
-        return None
     response = request("GET", url, headers=dict(headers), follow_redirects=True)
     if response.status_code in _NO_TOKEN_ROUTE and response.headers.get("X-Error-Code") not in _OTHER_404:
-        _WITHOUT_XET.add(endpoint)
         return None
     hf_raise_for_status(response)
     try:
@@ -119,11 +120,13 @@ def xet_access(endpoint: str, url: str, headers: Mapping[str, str]) -> Access | 
         raise RuntimeError(f"{url} gives no token of a content store") from error
 
 
-def lane(access: Access | None) -> str:
-    """The way that is taken, in words for people."""
-    if access is not None:
-        return "Xet, high performance" if is_accelerated() else "Xet"
-    return "HTTP in parallel ranges (hf_transfer)" if is_accelerated() else "LFS over HTTP"
+LFS, HTTP, PARALLEL = "LFS over HTTP", "HTTP", "HTTP in parallel ranges (hf_transfer)"
+"""The ways without Xet, in words for people."""
+
+
+def xet_lane() -> str:
+    """The way with it."""
+    return "Xet, high performance" if is_accelerated() else "Xet"
 
 
 @lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ asks in the order of ``place`` gets every window fetched just before it is neede
 from __future__ import annotations
 
 import io
+import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -15,12 +16,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from qflux_hub import lanes
 from qflux_hub.hub import Hub
 from qflux_hub.sample import Blob
 
 WINDOW, GAP = 8 << 20, 256 << 10
 """Bytes that are fetched at once, and those between two wanted ranges that are fetched along with them."""
 _HELD, _AHEAD = 8, 3
+_FAST = 4
+"""How many times more where the whole line was asked for."""
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class Ranges:
         self._loads: dict[int, Future[bytes]] = {}
         self._begun: set[int] = set()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(_AHEAD + 1)
+        self._factor = _FAST if lanes.is_accelerated() else 1
+        self._pool = ThreadPoolExecutor(self._factor * _AHEAD + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +93,9 @@ class Ranges:
             elif last is None or not (near and end <= last.end):
                 self._windows.append(_Window(span.path, span.offset, end))
         self._keys = [(window.path, window.start) for window in self._windows]
+        if self._windows:
+            most = self._factor * _AHEAD + 1
+            _LOGGER.info("Content travels by HTTP, in byte ranges, up to %s at once.", most)
 
     def read(self, span: Span) -> bytes:
         """The bytes of a range; those around it are fetched along with it, and the next windows after it."""
@@ -99,7 +108,7 @@ class Ranges:
             if load is None and number in self._begun:  # it was let go: whoever asks out of order gets it alone
                 pass
             else:
-                for one in range(number, min(number + 1 + _AHEAD, len(self._windows))):
+                for one in range(number, min(number + 1 + self._factor * _AHEAD, len(self._windows))):
                     if one not in self._begun:
                         self._begun.add(one)
                         self._loads[one] = self._pool.submit(self._fetch, span, self._windows[one])
@@ -113,7 +122,7 @@ class Ranges:
     def _let_go(self, used: int) -> None:
         """Forget the windows that were begun first; ``used`` becomes the last one to go."""
         self._loads[used] = self._loads.pop(used)
-        while len(self._loads) > _HELD:
+        while len(self._loads) > self._factor * _HELD:
             self._loads.pop(next(iter(self._loads))).cancel()
 
     def _fetch(self, span: Span, window: _Window) -> bytes:
