@@ -471,6 +471,14 @@ SHIFTED_CELLS = _code(
     in some rows only, or the header has another order than the rows. An error where the path is needed.""",
     "compare the row with the header",
 )
+OTHER_FILES = _code(
+    "other-files",
+    "warning",
+    "A folder that a dataset was written to has other files.",
+    """They stay as they are. A reader takes the samples of a folder by their names, so what lies there from before may
+    be read along: older samples, or an image of the same name with another extension.""",
+    "write to a folder of its own, or remove what does not belong there",
+)
 UNUSED_IMAGE = _code(
     "unused-image",
     "note",

@@ -47,7 +47,7 @@ def convert_dataset(
         splits={split: len(samples) for split, samples in scan.splits.items()},
         lost=lost,
         bytes={"read": scan.counts()["bytes"], "written": done.written, "kept": done.kept},
-        findings=scan.findings,
+        findings=[*scan.findings, *done.findings],
         seconds=time.perf_counter() - started,
     )
 

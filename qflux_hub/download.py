@@ -61,6 +61,6 @@ def download_dataset(
         splits={split: len(samples) for split, samples in scan.splits.items()},
         lost=lost,
         bytes={"read": ranges.received + repo.tree.received, "written": done.written, "kept": done.kept},
-        findings=scan.findings,
+        findings=[*scan.findings, *done.findings],
         seconds=time.perf_counter() - started,
     )

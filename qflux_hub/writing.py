@@ -15,24 +15,27 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from blake3 import blake3
 
+from qflux_hub import codes
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, VerificationError
 from qflux_hub.naming import (
     LONGEST,
     MEDIA_EXTENSIONS,
+    PROMPT_EXTENSION,
     control_stem,
+    is_litter,
     mask_stem,
     on_disk,
     parse,
     portable,
     split_extension,
 )
-from qflux_hub.report import Loss, Task
+from qflux_hub.report import Finding, Loss, Task
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import stamp_of
 
@@ -41,6 +44,8 @@ _PIECE = 1 << 20
 _WAITING = 64
 """Files that wait for a worker; more are not planned ahead."""
 _AT_MOST = 5
+_READ = (*MEDIA_EXTENSIONS, PROMPT_EXTENSION, ".csv", ".json", ".jsonl", ".parquet", ".tar")
+"""Extensions of files in which a layout looks for samples."""
 
 
 # --- where samples will lie -------------------------------------------------------------------------------------
@@ -194,10 +199,11 @@ Arrange = Callable[[Iterable[Output]], Iterable[Output]]
 
 @dataclass(slots=True)
 class Written:
-    """How many bytes were written, and how many were there already."""
+    """How many bytes were written, and how many were there already; and what lay there beside them."""
 
     written: int = 0
     kept: int = 0
+    findings: list[Finding] = field(default_factory=list)
 
 
 class Folder:
@@ -227,7 +233,9 @@ class Folder:
         done, different = Written(), []
         there: dict[str, int] = {}
         if self.root.exists():
+            paths = set()
             for output in outputs():
+                paths.add(output.path)
                 final = self._place(output.path)
                 if os.path.lexists(final):
                     size = self._size_if_equal(final, output)
@@ -236,6 +244,10 @@ class Folder:
                     else:
                         there[output.path] = size
                         task.advance(size if output.blob else 0)
+            if others := [path for path in _files_below(self.root) if path not in paths]:
+                more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+                message = f"{self.root} has other files, {others[0]}{more}, which may be read as part of the dataset."
+                done.findings.append(codes.OTHER_FILES(others[0], message))
         if different and not force:
             more = f" and {len(different) - _AT_MOST:,} more" if len(different) > _AT_MOST else ""
             raise RefusedError(
@@ -324,6 +336,17 @@ class Folder:
 def _pour(output: Output, sink: Sink, advance: Callable[[int], None] = lambda _: None) -> None:
     if output.pour is not None:
         output.pour(sink, advance)
+
+
+def _files_below(root: Path) -> list[str]:
+    """The files of a folder that a reader would see."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not is_litter(name)]
+        above = Path(folder).relative_to(root).as_posix()
+        read = (name for name in names if not is_litter(name) and split_extension(name)[1] in _READ)
+        found += [name if above == "." else f"{above}/{name}" for name in read]
+    return sorted(found)
 
 
 class _Hashed:

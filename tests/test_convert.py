@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -102,6 +105,17 @@ def test_a_file_of_another_content_is_never_overwritten_without_force(tmp_path):
     assert tree(tmp_path / "out") == {"train/training_images/b.txt": b"Mine."}
     convert_dataset(root, tmp_path / "out", as_="directory", force=True)
     assert other.read_text() == "Prompt of b."
+
+
+def test_other_files_that_lie_there_are_told_and_stay(tmp_path):
+    root = lay_split(tmp_path / "ds", bases="a")
+    lay(lay_split(tmp_path / "out", bases="b"), "train/control_images/a.jpg", "train/.hidden/x.png", "README.md")
+    report = convert_dataset(root, tmp_path / "out", as_="directory")
+    (finding,) = report.findings
+    assert (finding.code, finding.where) == ("other-files", "train/control_images/a.jpg")
+    assert "train/control_images/a.jpg and 3 more" in finding.message
+    assert len(tree(tmp_path / "out")) == 9
+    assert convert_dataset(root, tmp_path / "new", as_="directory").findings == []
 
 
 def test_a_conversion_that_was_stopped_goes_on(tmp_path):
@@ -225,3 +239,41 @@ def test_what_reads_back_otherwise_than_it_was_written_is_no_file(tmp_path):
     ):
         Folder(tmp_path / "out").write(lambda: [Output("a.txt", pour=pour)], force=False, task=task)
     assert (error.value.code, tree(tmp_path / "out")) == (7, {})
+
+
+KILLED = """
+import os, signal, sys
+from qflux_hub import convert_dataset
+from qflux_hub.report import Progress, Task
+
+class Dying(Progress, Task):
+    "Kills the process when so many bytes were read."
+    left = int(sys.argv[1])
+
+    def task(self, label, total, unit="B"):
+        return self if label == "Writing" else Task()
+
+    def advance(self, amount=1):
+        self.left -= amount
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+source, dest, name = sys.argv[2:]
+convert_dataset(source, dest, as_=name, progress=Dying())
+"""
+
+
+@pytest.mark.parametrize("layout", ["directory", "webdataset", "parquet"])
+def test_after_a_kill_whole_files_lie_there_and_the_same_command_ends_it(tmp_path, layout):
+    root = lay_split(tmp_path / "ds", bases=[f"s{number:02}" for number in range(12)])
+    for path in root.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + path.name.encode() * 20_000)
+    convert_dataset(root, tmp_path / "whole", as_=layout)
+    wanted = tree(tmp_path / "whole")
+    command = [sys.executable, "-c", KILLED, "1500000", str(root), str(tmp_path / "out"), layout]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    left = {path: data for path, data in tree(tmp_path / "out").items() if not path.endswith(".qflux-part")}
+    assert left.items() < wanted.items()
+    report = convert_dataset(root, tmp_path / "out", as_=layout)
+    assert (tree(tmp_path / "out"), report.findings) == (wanted, [])
+    assert report.bytes["kept"] == sum(map(len, left.values()))
