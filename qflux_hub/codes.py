@@ -808,8 +808,7 @@ UNSEEN_INPUT = _code(
     "unseen-input",
     "note",
     "A file that a validation row names was not looked at.",
-    """It is an address, which finetrainers fetches when it validates and a check does not; or a video, and the library
-    that reads those is not installed: `pip install "qflux-hub[video]"`.""",
+    """It is an address, which finetrainers fetches when it validates and a check does not.""",
 )
 TRAINER_DIFFERS = _code(
     "trainer-differs",

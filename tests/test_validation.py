@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import wave
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from PIL import Image
 from qflux_hub import DataError, LayoutError, UsageError, ValidationRow, check_dataset, read_validation
 from qflux_hub.report import Finding
 from qflux_hub.videos import VideoFacts, look_at_video
-from tests.builders import lay_split, picture, table, write
+from tests.builders import clip, lay_split, picture, table, write
 from tests.test_cli import Run, say  # noqa: F401 - a fixture
 
 KINDS = ("csv", "json", "jsonl", "parquet", "arrow")
@@ -354,7 +353,7 @@ def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "val/in/a.png", picture())
-    film(tmp_path / "val/clip.mp4", 1)
+    write(tmp_path / "val/clip.mp4", clip())
     file = put(tmp_path / "val/v.jsonl", {"caption": "a", "image_path": "in/a.png", "video_path": "./clip.mp4"})
     monkeypatch.chdir(tmp_path)
     assert {finding.severity for finding in check(Path("val/v.jsonl"))} == {"note"}
@@ -423,23 +422,10 @@ def test_an_image_of_another_aspect_is_stretched(tmp_path: Path) -> None:
     assert finding.message.endswith("a.png is 64×48, and is stretched to 48×64.")
 
 
-def film(path: Path, frames: int, size: tuple[int, int] = (64, 48), turned: int = 0) -> Path:
-    """A video of noise; ``turned`` asks whoever shows it to turn it by so many degrees."""
-    with av.open(path, "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        if turned:
-            stream.set_display_rotation(turned)
-        for _ in range(frames):
-            noise = Image.effect_noise(size, 90).convert("RGB")
-            container.mux(stream.encode(av.VideoFrame.from_image(noise)))
-        container.mux(stream.encode())
-    return path
-
-
 def test_videos_are_looked_at(tmp_path: Path) -> None:
-    film(tmp_path / "a.mp4", 9)
-    film(tmp_path / "b.mkv", 9)
+    write(tmp_path / "a.mp4", clip("a.mp4", 9, (64, 48)))
+    write(tmp_path / "b.mkv", clip("b.mkv", 9))
+    write(tmp_path / "c.flv", clip("c.mp4", 9))
     write(tmp_path / "text.mp4", "not a video " * 9)
     write(tmp_path / "still.png", picture(size=(64, 48)))
     rows = [
@@ -448,6 +434,7 @@ def test_videos_are_looked_at(tmp_path: Path) -> None:
         {"control_video_path": "b.mkv", "num_frames": 17},
         {"video_path": "text.mp4"},
         {"video_path": "still.png", "num_frames": 49},
+        {"video_path": "c.flv", "num_frames": 13},
     ]
     file = put(tmp_path / "v.jsonl", *({"caption": "a"} | row for row in rows))
     found = [finding for finding in check(file) if finding.severity != "note"]
@@ -456,19 +443,33 @@ def test_videos_are_looked_at(tmp_path: Path) -> None:
         ("short-video", 2, "ask for 9, or name a longer video"),
         ("short-video", 3, "ask for 9, or name a longer video"),
         ("not-a-video", 4, "copy or download it again"),
+        ("short-video", 6, "ask for 9, or name a longer video"),
     ]
     assert found[1].message == f"{file}, line 2: a.mp4 has 9 frames, num_frames is 13."
 
 
+def noise(path: Path, *, turned: int) -> Path:
+    """A video of nine frames that compress badly; ``turned`` asks whoever shows it to turn it by so many degrees."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 64, 48
+        stream.set_display_rotation(turned)
+        for _ in range(9):
+            frame = av.VideoFrame.from_image(Image.effect_noise((64, 48), 90).convert("RGB"))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def test_videos_are_measured_as_they_are_shown(tmp_path: Path) -> None:
-    with film(tmp_path / "a.mp4", 3, turned=90).open("rb") as file:
-        assert look_at_video(file) == VideoFacts(width=48, height=64, frames=3, rate=25.0)
-    assert VideoFacts(48, 64, 3, 25.0).seconds == 0.12
-    assert VideoFacts(48, 64, 3, 0.0).seconds == 0
+    with noise(tmp_path / "a.mp4", turned=90).open("rb") as file:
+        assert look_at_video(file) == VideoFacts(width=48, height=64, frames=9, rate=25.0)
+    assert VideoFacts(48, 64, 9, 25.0).seconds == 0.36
+    assert VideoFacts(48, 64, 9, 0.0).seconds == 0
 
 
 def test_videos_are_decoded_when_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    whole = film(tmp_path / "a.mp4", 9).read_bytes()
+    whole = noise(tmp_path / "a.mp4", turned=0).read_bytes()
     half = len(whole) // 2
     write(tmp_path / "a.mp4", whole[:half] + bytes(3_000) + whole[half + 3_000 :])
     file = put(tmp_path / "v.jsonl", {"caption": "a", "video_path": "a.mp4", "num_frames": 9})
@@ -478,26 +479,24 @@ def test_videos_are_decoded_when_asked(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_a_video_is_no_image(tmp_path: Path) -> None:
-    film(tmp_path / "a.mp4", 1)
-    finding = check(put(tmp_path / "v.jsonl", {"caption": "a", "control_image_path": "a.mp4"}))[1]
-    assert (finding.severity, finding.line) == ("error", 1)
-    assert "a.mp4 is " in finding.message
+    write(tmp_path / "a.mp4", clip())
+    file = put(tmp_path / "v.jsonl", {"caption": "a", "control_image_path": "a.mp4"})
+    for decode in (False, True):
+        assert only("not-an-image", file, decode=decode).message == f"{file}, line 1: a.mp4 is not an image."
 
 
 def test_a_sound_is_no_video(tmp_path: Path) -> None:
-    with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
-        sound.setparams((1, 2, 8_000, 0, "NONE", ""))
-        sound.writeframes(bytes(8_000))
+    write(tmp_path / "a.wav", clip("a.wav"))
     finding = only("not-a-video", put(tmp_path / "v.jsonl", {"caption": "a", "video_path": "a.wav"}))
     assert finding.message.endswith("a.wav cannot be shown as a video: it holds no pictures.")
 
 
 def test_without_the_library_videos_are_said_to_be_unseen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
-        film(tmp_path / f"{name}.mp4", 1)
+        write(tmp_path / f"{name}.mp4", clip())
     file = put(tmp_path / "v.jsonl", *({"caption": "a", "video_path": f"{name}.mp4"} for name in "ab"))
     monkeypatch.setitem(sys.modules, "av", None)  # how Python marks what is not installed
-    finding = only("unseen-input", file)
+    finding = only("unseen-media", file)
     assert (finding.severity, finding.line, finding.fix) == ("note", 1, 'pip install "qflux-hub[video]"')
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from qflux_hub import checks, codes
 from qflux_hub.checks.reading import read_image
+from qflux_hub.naming import kind_of
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import Blob
 from qflux_hub.tree import unreadable
@@ -113,23 +114,25 @@ class Inputs:
             found(place.finds(codes.UNREADABLE_FILE, unreadable(error).message))
             return None
         blob = Blob(name, size, _Opener(str(self.reading.path.parent)))
-        facts, _ = read_image(blob, checks.Wish(hash=False, decode=self.decode))
+        may_move = column.endswith("video_path")
+        facts, _ = read_image(blob, checks.Wish(hash=False, decode=self.decode, probe=may_move))
         unseen = facts.problem in _NO_PICTURE or not (facts.problem or facts.width)
-        if unseen and column.endswith("video_path"):
+        if unseen and may_move:
             return self._look_at_video(blob, place, found)
-        if unseen and not facts.problem:
+        if not may_move and not facts.problem and kind_of(name) in ("video", "audio"):
             found(place.finds(codes.NOT_AN_IMAGE, f"{name} is not an image."))
             return None
         for finding in checks.check_image(blob, facts, ("", "")):
             message = f"{place}: {finding.message}"
             found(replace(finding, where=place.file, line=place.line, message=message, sample=None))
-        return None if facts.problem else Shape(facts.width, facts.height)
+        return None if facts.problem else Shape(facts.width, facts.height, facts.frames or None)
 
     def _look_at_video(self, blob: Blob, place: Place, found: Found) -> Shape | None:
+        """The same of what has no extension of a video; without the library, of no video."""
         if not is_available():
             if not self.lacks_library:
-                message = "videos were not looked at: that needs the library av, which is not installed."
-                found(place.finds(codes.UNSEEN_INPUT, message, fix='pip install "qflux-hub[video]"'))
+                message = "sizes and frames of videos are not known: the library av is not installed."
+                found(place.finds(codes.UNSEEN_MEDIA, message, fix='pip install "qflux-hub[video]"'))
             self.lacks_library = True
             return None
         try:
