@@ -355,6 +355,14 @@
       }));
   }
 
+  function countHidden() { // two rows of findings are shown; the others are a button away
+    const all = $("codes").classList.contains("all"), top = $("codes").offsetTop;
+    const hidden = [...$("codes").children].filter((button) => button.offsetTop - top > 56).length;
+    $("more").hidden = !hidden;
+    $("more").textContent = all ? "fewer" : `${hidden} more`;
+    $("more").setAttribute("aria-expanded", all);
+  }
+
   function buildHeader() {
     const counts = data.counts;
     const words = [data.layout === "hub" ? "on the Hub" : `${data.layout} layout`, ...(data.splits.length === 1 ? [data.splits[0][0]] : []), plural(counts.files, "image"), bytes(counts.bytes)];
@@ -504,6 +512,7 @@
 
   function layout() {
     const held = rowHeight;
+    countHidden();
     const above = Math.max(0, -list.getBoundingClientRect().top) / held;
     measure();
     redraw();
@@ -561,6 +570,7 @@
   $("search").addEventListener("input", (event) => { chosen.text = event.target.value; filter(); });
   $("clear").addEventListener("click", clearFilters);
   $("help").addEventListener("click", () => $("keys").showModal());
+  $("more").addEventListener("click", () => { $("codes").classList.toggle("all"); $("codes").scrollTo(0, 0); countHidden(); });
   $("smaller").addEventListener("click", () => resize(-1));
   $("larger").addEventListener("click", () => resize(1));
   $("previous").addEventListener("click", () => step(-1));
@@ -589,6 +599,7 @@
     buildHeader();
     buildFilters();
     measure();
+    countHidden();
     filter(0);
     $("loading").remove();
     list.setAttribute("aria-busy", "false");

@@ -202,6 +202,34 @@ def test_samples_are_filtered_by_split_finding_and_text(chromium: Browser, broke
     assert "t1" not in with_findings
 
 
+def test_more_kinds_of_findings_than_two_rows_hold_are_a_click_away(
+    chromium: Browser, pages: Path, tmp_path: Path
+) -> None:
+    root = lay_split(tmp_path / "kinds", bases="abcdefghijkl")
+    for base, data in zip(
+        "abcdef",
+        (b"", b"?", b"<html>", b"GIF89a", b"version https://git-lfs.github.com/spec/v1", b"\x89PNG\r\n\x1a\n"),
+        strict=True,
+    ):
+        write(root / f"train/training_images/{base}.png", data)
+    write(root / "train/training_images/g.txt", "")
+    for base, mode in (("h", "P"), ("i", "RGBA"), ("j", "I;16")):
+        write(root / f"train/training_images/{base}.png", picture(mode=mode))
+    write(root / "train/training_images/k.png", picture(format="JPEG"))
+    write(root / "train/training_images/l.png", picture("l.png", (9, 3)))
+    preview_dataset(root, out=pages / "kinds.html")
+    chromium.open((pages / "kinds.html").as_uri(), (900, 800))
+    shown = "(({offsetHeight, scrollHeight}) => offsetHeight >= scrollHeight)(document.querySelector('#codes'))"
+    assert chromium.evaluate(shown) is False
+    assert chromium.evaluate("document.querySelector('#more').textContent").endswith(" more")
+    chromium.click("#more")
+    assert chromium.evaluate(shown) is True
+    chromium.click("#codes [data-is=palette]")
+    assert chromium.evaluate(VISIBLE) == ["h"]
+    chromium.click("#more")
+    assert chromium.evaluate(shown) is False
+
+
 def test_a_filter_keeps_the_sample_that_was_looked_at(chromium: Browser, photos_page: str) -> None:
     chromium.open(photos_page)
     chromium.press("End", "k", "k")
