@@ -171,7 +171,7 @@ def check_dataset(
     else:
         scan = Scan(os.fspath(chosen.validation or ""), "validation", {}, [])
     if chosen.validation is not None:
-        scan.validation = check_validation(chosen.validation, chosen)
+        scan.validation = check_validation(chosen.validation, chosen, progress)
         scan.findings += scan.validation.findings
     scan.checked, scan.failed = True, _fails(scan, strict=chosen.strict)
     if chosen.report is not None:

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from qflux_hub import DataError, LayoutError, UsageError, ValidationRow, check_dataset, read_validation
-from qflux_hub.report import Finding
+from qflux_hub.report import Finding, Progress, Task
 from qflux_hub.videos import VideoFacts, look_at_video
 from tests.builders import clip, lay_split, picture, table, write
 from tests.test_cli import Run, say  # noqa: F401 - a fixture
@@ -572,6 +572,18 @@ def test_a_dataset_and_its_validation_file_are_checked_together(tmp_path: Path, 
     said = say("check", root, "--validation", file, "--report", tmp_path / "found.csv")
     assert (said.code, "2 samples" in said.out, "v.json: 1 row (validation" in said.out) == (1, True, True)
     assert "empty-prompt" in (tmp_path / "found.csv").read_text()
+
+
+def test_progress_is_told_by_rows(tmp_path: Path) -> None:
+    told: list[tuple[str, int | None, str]] = []
+
+    class Told(Progress):
+        def task(self, label: str, total: int | None, unit: str = "B") -> Task:
+            told.append((label, total, unit))
+            return Task()
+
+    check_dataset(validation=put(tmp_path / "v.json", {"caption": "a"}, {"caption": "b"}), progress=Told())
+    assert told == [("Looking at", 2, "rows")]
 
 
 def test_flags_that_have_nothing_to_count_are_wrong_usage(tmp_path: Path, say: Run) -> None:  # noqa: F811

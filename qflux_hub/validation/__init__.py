@@ -11,7 +11,7 @@ import os
 from qflux_hub import codes
 from qflux_hub.errors import DataError
 from qflux_hub.options import FullCheckOptions
-from qflux_hub.report import tally
+from qflux_hub.report import Progress, tally
 from qflux_hub.validation.inputs import Inputs, check_sizes
 from qflux_hub.validation.rows import MEDIA, Validation, ValidationRow, read_rows
 from qflux_hub.validation.trainer import differences
@@ -33,7 +33,7 @@ def read_validation(file: str | os.PathLike[str]) -> list[ValidationRow]:
     return validation.rows
 
 
-def check_validation(file: str | os.PathLike[str], options: FullCheckOptions) -> Validation:
+def check_validation(file: str | os.PathLike[str], options: FullCheckOptions, progress: Progress) -> Validation:
     """Read a validation file and look at all that its rows name; everything wrong is in ``findings``.
 
     Of ``options``, it obeys ``multiple_of``, ``allow_empty_prompt`` and ``decode``. Raises LayoutError when there is
@@ -51,11 +51,13 @@ def check_validation(file: str | os.PathLike[str], options: FullCheckOptions) ->
         fix = f"add {more:,}" + (f" or remove {less:,}" if count > multiple_of else "")
         found(codes.UNEVEN_VALIDATION(name, message, fix=fix))
     media = Inputs(read, options.decode)
-    for row in validation.rows:
-        check_sizes(row, read.place(row.line), found)
-        for column, own in MEDIA.items():
-            if path := getattr(row, own):
-                media.check(row, column, path)
+    with progress.task("Looking at", len(validation.rows), "rows") as task:
+        for row in validation.rows:
+            check_sizes(row, read.place(row.line), found)
+            for column, own in MEDIA.items():
+                if path := getattr(row, own):
+                    media.check(row, column, path)
+            task.advance()
     validation.findings += differences(read, read.table)
     validation.findings.sort(key=lambda finding: finding.line or 0)
     return validation
