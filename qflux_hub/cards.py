@@ -13,10 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from qflux_hub import media
 from qflux_hub.configs import CardFacts, SplitFacts, read_card, with_files, with_info
 from qflux_hub.frontmatter import CardText, take_apart
-from qflux_hub.naming import split_rank
-from qflux_hub.sample import CONTROLS, MASK, TARGET
+from qflux_hub.naming import Kind, is_image_name, split_rank
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET
 
 __all__ = ["BEGIN", "END", "CardFacts", "SplitFacts", "dataset_card", "read_card", "with_block"]
 
@@ -34,8 +35,13 @@ _MEANINGS = {
     MASK: "Where the edit applies; empty for samples without a mask",
     TARGET: "What the edit leads to; empty for samples without a target",
     "prompt": "What to change, in words",
+    CAPTIONS: "Further captions, beside the prompt",
 }
+_WITHOUT_CONTROLS = {TARGET: "What the prompt describes", "prompt": "What there is to see or hear, in words"}
 _EXTRA = "Carried over from the source"
+_NOUNS: Mapping[Kind, str] = {"image": "image", "video": "video", "audio": "sound"}
+_TASKS = ("text-to-image", "image-to-image", "text-to-video", "image-to-video", "video-to-video", "text-to-audio")
+"""Those of the Hub's categories that a dataset of prompts, controls and targets can be meant for."""
 
 
 def dataset_card(
@@ -57,7 +63,7 @@ def dataset_card(
     splits = sorted(splits, key=lambda split: split_rank(split.name))
     card = take_apart(existing or "")
     if not existing:
-        card = _new(card, repo_id, splits)
+        card = _new(card, repo_id, splits, features)
     matter = with_files(card.matter, splits, drop)
     matter = with_info(matter, splits, features)
     card = card.with_matter(matter)
@@ -65,21 +71,40 @@ def dataset_card(
     return card.text.removesuffix(card.body) + with_block(card, lines, version)
 
 
-def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts]) -> CardText:
+def _new(card: CardText, repo_id: str, splits: Sequence[SplitFacts], features: Mapping[str, Any]) -> CardText:
     """A card with what is written once and never changed."""
     samples = sum(split.samples for split in splits)
     bounds = [f"{low}<n<{high}" for low, high in pairwise(_SIZES)]
     sizes = [f"n<{_SIZES[0]}", *bounds, f"n>{_SIZES[-1]}"]
+    before, after = _kinds(splits, features)
+    noun = "file" if len(after) != 1 else _NOUNS[after[0]]
+    task = f"{before[0] if before else 'text'}-to-{after[0]}" if after else ""
+    is_editing = task == "image-to-image" and after == before
     matter = card.matter
-    matter = matter.put(("task_categories",), ["image-to-image"])
-    matter = matter.put(("tags",), ["image-editing", "qflux"])
+    if task in _TASKS:
+        matter = matter.put(("task_categories",), [task])
+    matter = matter.put(("tags",), [*(["image-editing"] if is_editing else []), "qflux"])
     matter = matter.put(("size_categories",), [sizes[min(max(len(str(samples)) - 3, 0), len(sizes) - 1)]])
     title = repo_id.rpartition("/")[2]
+    controls = "control images" if before == ["image"] else "controls"
     sentence = (
-        "An image-editing dataset. Each sample holds the control images that an edit starts from, the prompt that "
-        "says what to change and, where there is one, the target image that it leads to."
+        f"{'An image-editing dataset. ' if is_editing else ''}Each sample holds the {controls} that an edit starts "
+        f"from, the prompt that says what to change and, where there is one, the target {noun} that it leads to."
+        if before
+        else f"Each sample holds a prompt and the {noun} that it describes."
     )
     return CardText("---\n", matter, "---\n", f"\n# {title}\n\n{sentence}\n")
+
+
+def _kinds(splits: Sequence[SplitFacts], features: Mapping[str, Any]) -> tuple[list[Kind], list[Kind]]:
+    """(kinds of the controls, kinds of the targets) that the samples have."""
+    found: dict[str, list[Kind]] = {CONTROLS: [], TARGET: []}
+    for column in media.named():
+        if column in features and (role := media.role(column)) in found:
+            found[role].append(media.kind(column))
+    if not any(most for _, most in (split.controls for split in splits)):
+        found[CONTROLS] = []
+    return found[CONTROLS], found[TARGET]
 
 
 def with_block(card: CardText, lines: Sequence[str], version: str) -> str:
@@ -116,6 +141,8 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], listed: CardFacts, featur
     formats: Counter[str] = Counter()
     for split in splits:
         formats.update(split.formats)
+    noun = "Images" if all(is_image_name(f"x.{name}") for name in formats) else "Files"
+    meanings = _MEANINGS if _kinds(splits, features)[0] else _MEANINGS | _WITHOUT_CONTROLS
     counted = ", ".join(
         f"{count:,} {name.upper()}" for name, count in sorted(formats.items(), key=lambda i: (-i[1], i[0]))
     )
@@ -128,11 +155,11 @@ def _block(repo_id: str, splits: Sequence[SplitFacts], listed: CardFacts, featur
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         *(f"| {_code(name)} | {rows[name]} |" for name in sorted(rows, key=split_rank)),
         "",
-        *((f"Images: {counted}.", "") if counted else ()),
+        *((f"{noun}: {counted}.", "") if counted else ()),
         "| Column | Type | Meaning |",
         "| --- | --- | --- |",
         *(
-            f"| {_code(name)} | {_kind(feature)} | {_MEANINGS.get(name, _EXTRA)} |"
+            f"| {_code(name)} | {_kind(feature)} | {meanings.get(media.role(name), _EXTRA)} |"
             for name, feature in features.items()
         ),
         "",
@@ -159,6 +186,8 @@ def _kind(feature: Mapping[str, Any]) -> str:
     """A feature in words: text, image, list of image."""
     if "feature" in feature:
         return f"list of {_kind(feature['feature'])}"
+    if "bytes" in feature:
+        return "file"
     kind = str(feature.get("dtype") or feature.get("_type") or "struct").lower()
     return "text" if kind == "string" else kind
 

@@ -28,13 +28,18 @@ def column(role: str, name: str) -> str:
     """The column of the file called ``name`` that plays ``role``."""
     if role not in IMAGES:
         return role
-    kind = kind_of(name)
-    return role if kind == "file" else _COLUMNS[kind][role]
+    found = kind_of(name)
+    return role if found == "file" else _COLUMNS[found][role]
 
 
 def role(column: str) -> str:
     """The role of what lies in ``column``."""
     return _ROLES[column][0] if column in _ROLES else column
+
+
+def kind(column: str) -> Kind:
+    """What lies in a column of a role."""
+    return _ROLES[column][1]
 
 
 def is_list(column: str) -> bool:

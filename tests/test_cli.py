@@ -498,7 +498,7 @@ split  samples  added  changed  removed  unchanged
 train        9      9        -        -          -
 test         3      3        -        -          -
 
-Done: SIZE sent for 380 kB of images, in N s.
+Done: SIZE sent for 380 kB of files, in N s.
 URL/datasets/REPO/commit/COMMIT
 """
 

@@ -122,8 +122,8 @@ def _(result: UploadReport, out: Rich, *, verbose: bool) -> None:
     elif result.dry_run:
         out.print(Text("Dry run: nothing was sent."))
     else:
-        sent, images = size(result.bytes["sent"]), size(result.bytes["source"])
-        moved = f"{sent} sent for {images} of images, in {result.seconds:.1f} s."
+        sent, files = size(result.bytes["sent"]), size(result.bytes["source"])
+        moved = f"{sent} sent for {files} of files, in {result.seconds:.1f} s."
         out.print(Text.assemble(("Done: ", "green"), moved))
         if verbose:
             out.print(Text(f"{size(result.bytes['read'])} read, {size(result.bytes['packed'])} packed."))

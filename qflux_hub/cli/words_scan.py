@@ -14,6 +14,7 @@ from rich.text import Text
 from qflux_hub.cli.words import columns, numbers, one_line, plural, print_table, size, tell, tell_findings, visible
 from qflux_hub.codes import Code, CodeTable
 from qflux_hub.fixes import REPAIRED
+from qflux_hub.naming import is_image_name
 from qflux_hub.report import SEVERITIES, tally
 from qflux_hub.source import Scan, SplitSummary
 from qflux_hub.validation import Validation
@@ -43,10 +44,12 @@ def _(result: Scan, out: Rich, *, verbose: bool) -> None:
 
 def _tell_splits(result: Scan, out: Rich, *, verbose: bool) -> None:
     counts = result.counts()
-    held = f"{plural(counts['samples'], 'sample')}, {plural(counts['files'], 'image')}, {size(counts['bytes'])}"
+    summaries = {name: result.summary(name) for name in result.splits}
+    only_images = all(is_image_name(f"x.{kind}") for split in summaries.values() for kind in split.formats)
+    files = plural(counts["files"], "image" if only_images else "file")
+    held = f"{plural(counts['samples'], 'sample')}, {files}, {size(counts['bytes'])}"
     out.print(Text.assemble((visible(f"{result.source}: {held}"), "bold"), f" ({result.layout} layout)"))
     out.print()
-    summaries = {name: result.summary(name) for name in result.splits}
     rows = columns("split", ">samples", "controls each", ">masks", ">targets", ">size")
     for name, split in summaries.items():
         rows.add_row(
