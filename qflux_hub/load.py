@@ -10,7 +10,8 @@ from __future__ import annotations
 import atexit
 import fnmatch
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -127,7 +128,7 @@ def _stream(hub: Hub, repo_id: str, state: RepoState, split: str, paths: Sequenc
     from datasets import IterableDataset, NamedSplit
 
     with hub.open(repo_id, paths[0], state.commit) as file:
-        features = _features(file)
+        features = _features(file, _as_streamed)
     return IterableDataset.from_generator(
         _rows,
         features=features,
@@ -156,7 +157,15 @@ def _rows(paths: Sequence[str], hub: Hub, repo_id: str, state: RepoState, name: 
                                 f"The images of {row['id']!r} in {path} came with other bytes than were uploaded.",
                                 hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
                             )
-                        yield row
+                        yield {name: _without_local_path(value) for name, value in row.items()}
+
+
+def _without_local_path(value: Any) -> Any:
+    """A file's cell; its path is dropped where a file here has it, because `datasets` would read that one instead."""
+    if isinstance(value, list):
+        return [_without_local_path(one) for one in value]
+    is_here = isinstance(value, dict) and value.get("bytes") is not None and value.get("path")
+    return {**value, "path": None} if is_here and Path(value["path"]).is_file() else value
 
 
 def _recorded(hub: Hub, repo_id: str, state: RepoState, split: str) -> dict[tuple[str, str], tuple[bytes, ...]]:
@@ -181,8 +190,11 @@ def _hashes(row: Mapping[str, Any]) -> tuple[bytes, ...]:
     return tuple(sorted(hashlib.sha256(one["bytes"]).digest() for one in cells if isinstance(one, dict)))
 
 
-def _features(file: Any) -> Any:
-    """The features that a Parquet file declares, in the documented order of columns; None when it declares none."""
+def _features(file: Any, kept: Callable[[Any], Any] | None = None) -> Any:
+    """The features that a Parquet file declares, in the documented order of columns; None when it declares none.
+
+    ``kept``: what is made of each feature, by default ``_as_stored``.
+    """
     import pyarrow.parquet as pq
     from datasets import Features
 
@@ -190,8 +202,10 @@ def _features(file: Any) -> Any:
     if b"huggingface" not in (schema.metadata or {}):
         return None
     declared = Features.from_arrow_schema(schema)
-    first = [name for name in features(()) if name in declared]
-    return Features({name: _as_stored(declared[name]) for name in [*first, *(n for n in declared if n not in first)]})
+    told = [*json.loads(schema.metadata[b"huggingface"])["info"]["features"]]
+    first = [name for name in (told if told[:1] == ["id"] else features(())) if name in declared]
+    made = kept or _as_stored
+    return Features({name: made(declared[name]) for name in [*first, *(n for n in declared if n not in first)]})
 
 
 def _as_stored(feature: Any) -> Any:
@@ -201,6 +215,16 @@ def _as_stored(feature: Any) -> Any:
     if isinstance(feature, List):
         return List(_as_stored(feature.feature), length=feature.length)
     return replace(feature, decode=False) if isinstance(feature, (Audio, Video)) else feature
+
+
+def _as_streamed(feature: Any) -> Any:
+    """The same for streams, where `datasets` wants torchcodec for a sound that is not decoded, too."""
+    from datasets import Audio, List, Value
+
+    if isinstance(feature, List):
+        return List(_as_streamed(feature.feature), length=feature.length)
+    stored = {"bytes": Value("binary"), "path": Value("string")}
+    return stored if isinstance(feature, Audio) else _as_stored(feature)
 
 
 @contextmanager

@@ -5,27 +5,35 @@ from __future__ import annotations
 import io
 import json
 import sys
+import tarfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import polars
 import pytest
+from datasets import Audio, Image, List, Video, load_dataset
+from huggingface_hub import snapshot_download
 
 from qflux_hub import (
     MissingExtraError,
     check_dataset,
     convert_dataset,
+    diff_dataset,
     download_dataset,
     load_editing_dataset,
     upload_dataset,
 )
+from qflux_hub.cards import read_card
 from qflux_hub.checks import check_columns, check_sample
 from qflux_hub.containers import container_of
 from qflux_hub.naming import kind_of
-from qflux_hub.sample import Blob, Sample
+from qflux_hub.sample import ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, sniff
 from qflux_hub.sounds import NotASoundError, look_at_sound
+from tests import layouttools
 from tests.builders import SOUNDS, VIDEOS, clip, lay, picture, scan, write
-from tests.jobtools import tree
+from tests.jobtools import fetch, tree
 
 # --- what a file is ---------------------------------------------------------------------------------------------
 
@@ -220,3 +228,183 @@ def test_a_name_of_texts_and_files_is_found(tmp_path):
     (found,) = check_columns(mixed)
     assert (found.code, found.severity) == ("duplicate-column", "error")
     assert found.message == f"Some samples have a text called 'depth', others a file, such as {found.where}."
+
+
+# --- every role, every kind -------------------------------------------------------------------------------------
+
+
+def lay_rich(root):
+    """Two samples: an image and a sound lead to a video; and a video alone, with a mask. Captions, texts, files."""
+    tar(
+        root / "train-00000.tar",
+        ("a.txt", b"Let it talk"),
+        ("a.control.png", picture("a.png")),
+        ("a.control_1.wav", clip("a.wav")),
+        ("a.mp4", clip("a.mp4")),
+        ("a.flac", clip("a.flac")),
+        ("a.depth.png", picture("depth.png")),
+        ("a.json", b'{"captions": ["It talks", "Lips move"], "seed": 3}'),
+        ("b.txt", b"Take it away"),
+        ("b.control.mp4", clip("b.mp4")),
+        ("b.mask.mp4", clip("mask.mp4")),
+        ("b.mov", clip("b.mov")),
+        ("b.pose.npy", b"\x93NUMPY"),
+    )
+    return root
+
+
+def tar(path, *members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as file:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+
+
+def facts(root, layout=None):
+    """What is known of every sample, by its id, as bytes."""
+    return {one.id: layouttools.facts(one) for one in scan(root, layout).samples}
+
+
+RICH = {
+    "a": {
+        "id": "a",
+        "prompt": "Let it talk",
+        "captions": ("It talks", "Lips move"),
+        "extra": {"seed": "3"},
+        "target_image": [clip("a.mp4")],
+        "control_images": [picture("a.png"), clip("a.wav")],
+        "control_mask": [],
+        "others": {"flac": clip("a.flac"), "depth.png": picture("depth.png")},
+    },
+    "b": {
+        "id": "b",
+        "prompt": "Take it away",
+        "captions": (),
+        "extra": {},
+        "target_image": [clip("b.mov")],
+        "control_images": [clip("b.mp4")],
+        "control_mask": [clip("mask.mp4")],
+        "others": {"pose.npy": b"\x93NUMPY"},
+    },
+}
+
+
+def test_members_of_a_tar_may_be_videos_sounds_and_anything(tmp_path):
+    assert facts(lay_rich(tmp_path)) == RICH
+    assert codes_of(tmp_path) == [
+        ("uneven-controls", "note", "train"),
+        ("uneven-masks", "note", "train"),
+        ("aspect-differs", "warning", "train/target/a.mp4"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["webdataset", "parquet"])
+def test_layouts_that_hold_everything_lose_nothing(tmp_path, name):
+    report = convert_dataset(lay_rich(tmp_path / "in"), tmp_path / "out", as_=name)
+    assert report.lost == []
+    assert facts(tmp_path / "out") == RICH
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("metadata", {"other pose.npy": 1}),
+        ("csv", {"captions": 1, "other depth.png": 1, "other flac": 1, "other pose.npy": 1, "column seed": 1}),
+        ("directory", {"captions": 1, "other depth.png": 1, "other flac": 1, "other pose.npy": 1, "column seed": 1}),
+    ],
+)
+def test_layouts_that_hold_less_say_what_gets_lost(tmp_path, name, lost):
+    report = convert_dataset(lay_rich(tmp_path / "in"), tmp_path / "out", as_=name)
+    assert {loss.what: loss.count for loss in report.lost} == lost
+    kept = facts(tmp_path / "out")
+    for one in RICH:
+        assert {role: kept[one][role] for role in ROLES} == {role: RICH[one][role] for role in ROLES}
+
+
+def test_the_hub_holds_everything_in_columns_of_its_kind(tmp_path, hub, repo):
+    root = lay_rich(tmp_path / "in")
+    upload_dataset(root, repo, hub=hub)
+    loaded: Any = load_editing_dataset(repo, "train", hub=hub)
+    assert [*loaded.features] == [
+        "id", "control_images", "target_video", "control_videos", "control_mask_video", "control_audios",
+        "depth.png", "flac", "pose.npy", "prompt", "captions", "seed",
+    ]  # fmt: skip
+    first, second = loaded.cast_column("depth.png", Image(decode=False))
+    assert first["target_video"] == {"bytes": clip("a.mp4"), "path": "a.mp4"}
+    assert first["control_audios"] == [{"bytes": clip("a.wav"), "path": "a_control_1.wav"}]
+    assert first["control_images"][0].size == (4, 3)
+    assert first["captions"] == ["It talks", "Lips move"]
+    assert second["pose.npy"] == {"bytes": b"\x93NUMPY", "path": "b.npy"}
+    assert (second["control_images"], second["control_audios"], second["captions"], second["flac"]) == (
+        [],
+        [],
+        [],
+        None,
+    )
+    streamed: Any = load_editing_dataset(repo, "train", hub=hub, streaming=True)
+    assert [row["control_audios"] for row in streamed] == [first["control_audios"], []]
+    card = fetch(hub, repo, "README.md").decode()
+    described = read_card(card).features
+    assert described["target_video"] == {"_type": "Video"}
+    assert described["control_audios"] == {"feature": {"_type": "Audio"}, "_type": "Sequence"}
+    assert "| `control_audios` | list of audio | What the edit starts from" in card
+    assert "| `pose.npy` | file | Carried over from the source |" in card
+    for name in ("webdataset", "parquet"):
+        assert download_dataset(repo, tmp_path / name, as_=name, hub=hub).lost == []
+        assert facts(tmp_path / name) == RICH
+    again = upload_dataset(tmp_path / "webdataset", repo, hub=hub)
+    assert not again.changed
+
+
+def test_files_of_the_same_names_that_lie_about_are_not_taken_for_those_of_the_hub(tmp_path, hub, repo, monkeypatch):
+    upload_dataset(lay_rich(tmp_path / "in"), repo, hub=hub)
+    lay(tmp_path / "here", "a.png", "a.mp4", "a_control_1.wav")
+    write(tmp_path / "here/a.png", picture("other.png", (9, 9)))
+    monkeypatch.chdir(tmp_path / "here")
+    streamed: Any = load_editing_dataset(repo, "train", hub=hub, streaming=True)
+    first = next(iter(streamed))
+    assert (first["target_video"]["bytes"], first["control_audios"][0]["bytes"]) == (clip("a.mp4"), clip("a.wav"))
+    assert first["control_images"][0].size == (4, 3)
+
+
+def test_an_edit_of_a_video_is_one_changed_sample_and_a_new_kind_of_files_a_new_column(tmp_path, hub, repo):
+    root = lay_lists(tmp_path / "train").parent
+    upload_dataset(root, repo, hub=hub)
+    write(root / "train/videos/00001.mp4", clip("other.mp4"))
+    (change,) = diff_dataset(root, repo, hub=hub).splits["train"].changed
+    assert (change.id, [*change.fields]) == ("00001", ["target_video"])
+    report = upload_dataset(root, repo, hub=hub)
+    assert (report.splits["train"].changed, report.splits["train"].unchanged) == (1, 2)
+    lay(root, "train/images/still.png")
+    for name, line in (("videos.txt", "images/still.png"), ("prompt.txt", "A still")):
+        write(root / "train" / name, (root / "train" / name).read_text() + f"{line}\n")
+    report = upload_dataset(root, repo, hub=hub)
+    assert (report.splits["train"].added, report.splits["train"].unchanged) == (1, 3)
+    loaded: Any = load_editing_dataset(repo, "train", hub=hub)
+    assert [*loaded.features] == ["id", "target_image", "target_video", "prompt"]
+    assert [row["target_image"] is None for row in loaded] == [True, True, True, False]
+
+
+def test_the_libraries_that_people_load_with_know_what_was_written(tmp_path, hub, repo):
+    upload_dataset(lay_rich(tmp_path / "in"), repo, hub=hub)
+    snapshot_download(
+        repo, repo_type="dataset", endpoint=hub.url, token=hub.token, local_dir=tmp_path / "repo", cache_dir=tmp_path
+    )
+    loaded = load_dataset(str(tmp_path / "repo"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert (loaded.features["target_video"], loaded.features["control_audios"]) == (Video(), List(Audio()))
+    (shard,) = (tmp_path / "repo/data/train").iterdir()
+    assert polars.read_parquet(shard)["target_video"].struct.field("bytes").to_list() == [clip("a.mp4"), clip("b.mov")]
+
+
+def test_datasets_loads_folders_and_tars_of_videos_as_we_write_them(tmp_path):
+    root = lay_lists(tmp_path / "in")
+    for name in ("metadata", "webdataset"):
+        convert_dataset(root, tmp_path / name, as_=name)
+        loaded = load_dataset(str(tmp_path / name), split="train", cache_dir=str(tmp_path / "cache"))
+        column = "target_video" if name == "metadata" else "mp4"
+        assert loaded.features[column] == Video()
+        stored = loaded.cast_column(column, Video(decode=False))
+        videos = [row[column]["bytes"] or Path(row[column]["path"]).read_bytes() for row in stored]
+        assert videos == [clip(f"videos/{number:05}.mp4") for number in range(3)]
