@@ -175,6 +175,7 @@ class _Upload:
         begun = memory.seen(pending)
         if begun and all(head.contents(split) == rows for split, rows in begun.theirs.items()):
             seen = begun  # the last run did not live to note that its commit was made
+            memory.saw(place, seen)  # before another commit is begun
         if seen:
             self.then = {split: (seen.ours.get(split, {}), seen.theirs.get(split, {})) for split in scan.splits}
         self._take_over(hub, scan, head)

@@ -132,8 +132,11 @@ def test_an_edit_after_an_upload_that_ended_behind_its_commit_is_no_conflict(
         with pytest.raises(QfluxError):
             upload_dataset(root, repo, hub=way.url, token=hub.token)
         assert prompts(hub, repo)["c"] == "Another prompt."
-        committed.clear()
         write(prompt, "A third prompt.")
+        way.before = lambda method, path: Answer(503, [], b"") if is_commit(method, path) else None
+        with pytest.raises(QfluxError):  # it noted what it was about to commit, and did not
+            upload_dataset(root, repo, hub=way.url, token=hub.token)
+        way.before = lambda _method, _path: None
         upload_dataset(root, repo, hub=way.url, token=hub.token)
     assert prompts(hub, repo)["c"] == "A third prompt."
 
