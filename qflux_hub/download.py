@@ -48,7 +48,7 @@ def download_dataset(
         keep_only(scan, chosen.only)
 
         def arrange(outputs: Iterable[Output]) -> Iterator[Output]:
-            """Copies as they lie in the shards, then the files that hold texts."""
+            """As they lie in the shards."""
             files = list(outputs)
             ranges.expect(blob for one in files for blob in ([one.blob] if one.blob else one.reads))
             yield from sorted(files, key=lambda one: (0, *place(one.blob)) if one.blob else (1, "", 0))

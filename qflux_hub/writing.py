@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +41,7 @@ from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import stamp_of
 
 WORKERS = 4
-_PIECE = 1 << 20
+_PIECE = 256 << 10
 _WAITING = 64
 """Files that wait for a worker; more are not planned ahead."""
 _AT_MOST = 5
@@ -168,7 +169,7 @@ def extension(blob: Blob) -> str:
 class Sink(Protocol):
     """Takes the bytes of a file."""
 
-    def write(self, data: bytes, /) -> object:
+    def write(self, data: bytes | memoryview, /) -> object:
         """Take the next bytes."""
 
 
@@ -183,6 +184,11 @@ class Output:
     blob: Blob | None = None
     pour: Callable[[Sink, Callable[[int], None]], None] | None = None
     reads: Sequence[Blob] = ()
+
+    @property
+    def holds_media(self) -> bool:
+        """Whether it has more than texts."""
+        return self.blob is not None or bool(self.reads)
 
     @classmethod
     def of(cls, path: str, content: bytes) -> Output:
@@ -222,9 +228,10 @@ class Folder:
         task: Task,
         arrange: Arrange = lambda outputs: outputs,
     ) -> Written:
-        """Make all files, several at a time, in their order. ``outputs`` is called twice: the first time to look.
+        """Make all files, several at a time: those that hold media, then the texts and tables that tell of them, so
+        that none of these is there without its images. ``outputs`` is called once for each, and once to look.
 
-        ``arrange`` is given those that are not there yet, and puts them into an order that suits their source.
+        ``arrange`` is given the former that are not there yet, and puts them into an order that suits their source.
 
         Raises RefusedError, before anything is written, when a file is there with another content (unless ``force``);
         OutsideRootError when a link leads out of the folder; VerificationError when bytes are not those recorded;
@@ -256,18 +263,26 @@ class Folder:
                 hint="Take another folder, or replace them with --force.",
             )
         done.kept = sum(there.values())
+        lacking = (output for output in outputs() if output.path not in there)
+        done.written += self._make_all(arrange(output for output in lacking if output.holds_media), task)
+        lacking = (output for output in outputs() if output.path not in there)
+        done.written += self._make_all((output for output in lacking if not output.holds_media), task)
+        return done
+
+    def _make_all(self, outputs: Iterable[Output], task: Task) -> int:
+        """Make files, several at a time, and return their bytes."""
+        written = 0
         with ThreadPoolExecutor(WORKERS) as pool:
             waiting: deque[Future[int]] = deque()
             try:
-                for output in arrange(output for output in outputs() if output.path not in there):
+                for output in outputs:
                     waiting.append(pool.submit(self._make, output, task))
                     if len(waiting) >= _WAITING:
-                        done.written += waiting.popleft().result()
-                done.written += sum(one.result() for one in waiting)
+                        written += waiting.popleft().result()
+                return written + sum(one.result() for one in waiting)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        return done
 
     def _place(self, path: str) -> Path:
         """Where a file will lie, which is inside, also when links are followed."""
@@ -359,7 +374,7 @@ class _Hashed:
         self._file = file
         self.size, self.digest = 0, blake3()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.digest.update(data)
         self.size += len(data)
         view = memoryview(data)
@@ -368,12 +383,22 @@ class _Hashed:
         return len(data)
 
 
+_OWN = threading.local()
+
+
+def _buffer() -> memoryview:
+    """Memory of this thread to read pieces into: new memory for each takes as long as hashing it (measured)."""
+    if not hasattr(_OWN, "buffer"):
+        _OWN.buffer = memoryview(bytearray(_PIECE))
+    return _OWN.buffer  # type: ignore[no-any-return]
+
+
 def _require_written(path: Path, sink: _Hashed, name: str) -> None:
     """Read a file back. Raises VerificationError when it is not what was written."""
     with path.open("rb", buffering=0) as file:
-        digest = blake3()
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+        digest, buffer = blake3(), _buffer()
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
     if digest.digest() != sink.digest.digest():
         raise VerificationError(
             f"{name} reads back with other bytes than were written.", hint="This disk, or its driver, alters data."
@@ -402,12 +427,19 @@ def _altered(blob: Blob) -> VerificationError:
     )
 
 
-def _pieces(blob: Blob) -> Iterator[bytes]:
+def _pieces(blob: Blob) -> Iterator[memoryview]:
+    """The bytes of a blob, in pieces that are overwritten by the next of this thread."""
+    buffer = _buffer()
     with blob.open() as file:
-        while piece := file.read(_PIECE):
-            yield piece
-        if blob.stamp is not None and blob.stamp != stamp_of(file):
-            raise DataError(f"{blob.name} changed while it was read.", hint="Run the same command again.")
+        while count := file.readinto(buffer):  # type: ignore[attr-defined]  # BinaryIO hides it
+            yield buffer[:count]
+        require_unchanged(blob, file)
+
+
+def require_unchanged(blob: Blob, file: BinaryIO) -> None:
+    """Asked when all of it was read. Raises DataError when the file is not any more what the blob was made of."""
+    if blob.stamp is not None and blob.stamp != stamp_of(file):
+        raise DataError(f"{blob.name} changed while it was read.", hint="Run the same command again.")
 
 
 class _Comparing:
@@ -417,7 +449,7 @@ class _Comparing:
         self._file = file
         self.equal = True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         if self.equal and self._file.read(len(data)) != data:
             self.equal = False
         return len(data)

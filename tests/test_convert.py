@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from qflux_hub import DataError, OutsideRootError, RefusedError, UsageError, VerificationError, convert_dataset
+from qflux_hub import DataError, OutsideRootError, RefusedError, UsageError, VerificationError, convert_dataset, layouts
 from qflux_hub.cli import run
 from qflux_hub.report import Progress
 from qflux_hub.writing import Folder, Output
@@ -173,6 +173,17 @@ def test_empty_prompts_are_no_reason_to_stop(tmp_path):
     write(root / "train/training_images/a.txt", " \n")
     convert_dataset(root, tmp_path / "out", as_="csv")
     assert scan(tmp_path / "out")["a"].prompt == ""
+
+
+@pytest.mark.parametrize("layout", ["csv", "webdataset"])
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path, layout):
+    root = lay_split(tmp_path / "ds", bases="ab")
+    samples = scan(root).splits
+    image = root / "train/training_images/b.png"
+    image.write_bytes(image.read_bytes()[:-1] + b"?")
+    with pytest.raises(DataError, match=r"b\.png changed while it was read"):
+        layouts.write(layouts.called(layout), samples, tmp_path / "out", force=False, progress=Progress())
+    assert not [path for path in tree(tmp_path / "out") if path.endswith((".tar", ".csv", "training_images/b.png"))]
 
 
 def test_damaged_images_are_found_only_when_they_are_decoded(tmp_path):
