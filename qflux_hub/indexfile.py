@@ -44,6 +44,11 @@ _SCHEMA = pa.schema(
 )
 
 
+_TOGETHER = 512
+"""Rows whose columns lie beside each other. An edit touches most of its row's columns, and what is sent of an index
+again is pieces of 64 kB: for one edit among 10,000 samples 150 kB of 2 MB, and 540 when each column is one piece."""
+
+
 def write(index: Index) -> bytes:
     """The index as a Parquet file; the same index gives the same bytes."""
     shards = {
@@ -58,7 +63,10 @@ def write(index: Index) -> bytes:
     }
     out = io.BytesIO()
     table = pa.Table.from_arrays(_columns(index.entries), schema=_SCHEMA.with_metadata(metadata))
-    pq.write_table(table, out, compression="zstd", use_dictionary=["shard", "media.list.element.role"])
+    names = ["shard", "media.list.element.role"]
+    pq.write_table(
+        table, out, compression="zstd", use_dictionary=names, write_statistics=False, row_group_size=_TOGETHER
+    )
     return out.getvalue()
 
 
