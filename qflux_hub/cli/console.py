@@ -25,6 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from qflux_hub.cli import words
 from qflux_hub.errors import QfluxError
@@ -113,8 +114,7 @@ class Console:
             words.tell_findings(report.findings, self.err, verbose=self.verbose)
         if self.verbose:
             self.err.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
-        self.err.print("error:", style="bold red", end=" ")
-        self.err.print(words.visible(error.message), markup=False, highlight=False)
+        self.err.print(Text.assemble(("error:", "bold red"), " ", words.visible(error.message)))
         if error.hint:
             self.err.print(words.visible(error.hint), markup=False, highlight=False, style="dim")
         return error.code
