@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qflux_hub import compare_loras, inspect_lora
+from qflux_hub.cli import run
 from qflux_hub.errors import NotFoundError, UsageError
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.lora.describe import Lora
@@ -520,6 +521,23 @@ def test_two_revisions_are_compared(hub: LocalHub, tmp_path: Path):
     assert found.changed["alpha"] == {"a": 1.0, "b": 2.0}
     assert found.same_tensors is False
     assert [round(module.cosine or 0, 3) for module in found.modules or ()] == [1.0, 1.0]
+    assert found.changed["scale in diffusers"] == {"a": 0.5, "b": 1.0}
+
+
+def test_a_comparison_names_the_modules_that_changed_and_counts_the_rest(tmp_path: Path, capsys):
+    pairs = {f"transformer.m.{n}.lora_{s}.weight": numbers((2, 2), seed=f"{n}{s}") for n in range(3) for s in "AB"}
+    turned = pairs | {"transformer.m.1.lora_A.weight": numbers((2, 2), seed="other")}
+    files = [put(tmp_path / f"{name}.safetensors", pack(given)) for name, given in (("a", pairs), ("b", turned))]
+    arguments = ["compare-lora", *map(str, files), "--full"]
+    assert run(arguments) == 0
+    told = capsys.readouterr().out
+    assert "3 modules, 1 different, cosine " in told
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("m.")] == ["m.1"]
+    assert run([*arguments, "--verbose"]) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines() if line.startswith("m.")] == ["m.1", "m.0", "m.2"]
+    assert run([arguments[0], str(files[0]), str(files[0]), "--full"]) == 0
+    assert "3 modules, all the same." in capsys.readouterr().out
 
 
 def test_what_is_neither_here_nor_a_repo_is_not_found(tmp_path: Path):

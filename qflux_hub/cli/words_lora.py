@@ -17,6 +17,8 @@ from qflux_hub.lora.results import LocalPath, LoraUpload
 
 _MODULES = 12
 """Kinds of modules, or modules that differ, that are shown before the rest is counted."""
+_CLOSE = 1e-4
+"""Modules whose cosine and norms differ by less are the same."""
 
 
 @tell.register
@@ -72,20 +74,22 @@ def _ranks(ranks: Mapping[int, int]) -> str:
 
 
 def _alpha(result: Lora) -> str:
-    loaders = ", ".join(f"{name} {scale:g}" for name, scale in result.loaders.items() if scale is not None)
+    loaders = ", ".join(f"{name} uses {scale:g}" for name, scale in result.loaders.items() if scale is not None)
     if result.alpha is None:
-        return f"not stored; scale in {loaders}" if loaders else "not stored"
-    trained = "" if result.scale is None else f", scale {result.scale:g}"
-    return f"{result.alpha:g} ({result.alpha_source}){trained}; in {loaders}"
+        return f"not stored; as scale, {loaders}" if loaders else "not stored"
+    trained = "" if result.scale is None else f", trained with the scale {result.scale:g}"
+    return f"{result.alpha:g} ({result.alpha_source}){trained}; {loaders}"
 
 
 @tell.register
 def _(result: Comparison, out: Rich, *, verbose: bool) -> None:
-    out.print(Text.assemble((result.a.path, "bold"), "  →  ", (result.b.path, "bold")))
+    for name, side in (("a", result.a), ("b", result.b)):
+        out.print(Text.assemble(f"{name}  ", (side.path, "bold")))
     if result.same_tensors:
         out.print(Text("The tensors are the same, byte for byte.", style="green"))
     if result.added or result.removed:
-        out.print(Text(f"{plural(len(result.added), 'tensor')} added, {len(result.removed):,} removed."))
+        counts = ((result.added, "only in b"), (result.removed, "only in a"))
+        out.print(Text("; ".join(f"{plural(len(names), 'tensor')} {where}" for names, where in counts if names) + "."))
         for mark, names in (("+", result.added), ("-", result.removed)):
             _print_some([f"{mark} {name}" for name in names], out, verbose=verbose)
     if result.changed:
@@ -94,8 +98,9 @@ def _(result: Comparison, out: Rich, *, verbose: bool) -> None:
         out.print(Text("Format, ranks, alpha, dtype and metadata are the same."))
     if result.modules is not None:
         _print_modules(result.modules, out, verbose=verbose)
-    elif result.same_tensors is None or (not result.same_tensors and not result.added):
-        out.print(Text("The weights differ or were not read; --full compares them module by module."))
+    elif not result.same_tensors:
+        said = "The weights were not read" if result.same_tensors is None else "The weights differ"
+        out.print(Text(f"{said}; --full compares them module by module."))
     if result.findings:
         out.print()
         tell_findings(result.findings, out, verbose=verbose)
@@ -112,14 +117,43 @@ def _print_changed(changed: Mapping[str, Mapping[str, Any]], out: Rich, *, verbo
 
 
 def _print_modules(modules: Sequence[Module], out: Rich, *, verbose: bool) -> None:
-    """Those that turned the most come first; equal ones last."""
-    ranked = sorted(modules, key=lambda one: one.cosine if one.cosine is not None else -2)
+    """Those that turned the most come first, then those whose strength changed the most; equal ones only when asked."""
+    different = [one for one in modules if not _is_same(one)]
+    out.print(Text(f"{plural(len(modules), 'module')}, {_counted(different, len(modules))}."))
+    ranked = sorted(modules if verbose else different, key=_likeness)
+    if not ranked:
+        return
     table = _grid("module", ">norm a", ">norm b", ">cosine")
     for one in ranked if verbose else ranked[:_MODULES]:
         table.add_row(Text(one.name), *(_number(value) for value in (one.a, one.b, one.cosine)))
     out.print(table)
     if not verbose and len(ranked) > _MODULES:
         out.print(Text(f"… and {len(ranked) - _MODULES:,} more, less different (--verbose lists all)"))
+
+
+def _is_same(module: Module) -> bool:
+    """To four digits."""
+    if not module.a and not module.b:
+        return module.a == module.b
+    return module.cosine is not None and module.cosine > 1 - _CLOSE and -_likeness(module)[1] < _CLOSE
+
+
+def _likeness(module: Module) -> tuple[float, float]:
+    """Least alike first."""
+    if module.cosine is None or module.a is None or module.b is None:
+        return -2, 0
+    return round(module.cosine, 4), -abs(module.a - module.b) / max(module.a, module.b, 1e-30)
+
+
+def _counted(different: Sequence[Module], total: int) -> str:
+    """``12 different, cosine 0.31 to 0.98``."""
+    if not different:
+        return "all the same"
+    cosines = sorted(one.cosine for one in different if one.cosine is not None)
+    span = (
+        " to ".join(dict.fromkeys(f"{round(one, 2) + 0:.2f}" for one in (cosines[0], cosines[-1]))) if cosines else ""
+    )
+    return f"{'all' if len(different) == total else f'{len(different):,}'} different{span and f', cosine {span}'}"
 
 
 def _print_some(lines: Sequence[str], out: Rich, *, verbose: bool) -> None:

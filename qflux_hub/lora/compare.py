@@ -83,6 +83,8 @@ def compare(a: Side, b: Side, *, full: bool) -> Comparison:
     changed: dict[str, dict[str, Any]] = {}
     for fact in _FACTS:
         _differ(changed, fact, getattr(a.lora, fact), getattr(b.lora, fact))
+    for loader in {**a.lora.loaders, **b.lora.loaders}:
+        _differ(changed, f"scale in {loader}", a.lora.loaders.get(loader), b.lora.loaders.get(loader))
     _differ(changed, "family", a.lora.family.name, b.lora.family.name)
     for name in old.keys() & new.keys():
         _differ(changed, name, _kind(old[name]), _kind(new[name]))
@@ -123,13 +125,15 @@ def _same(a: Side, b: Side) -> bool | None:
 
 def _modules(a: Side, b: Side) -> Iterator[Module]:
     old, new = _pairs(a), _pairs(b)
-    for name in sorted({*old, *new}, key=_natural):
-        left, right = (_Update(side, pairs[name]) if name in pairs else None for side, pairs in ((a, old), (b, new)))
+    for key in sorted({*old, *new}, key=_natural):
+        left, right = (_Update(side, pairs[key]) if key in pairs else None for side, pairs in ((a, old), (b, new)))
         cosine = None
         if left and right and left.fits(right):
             length = left.norm * right.norm
             cosine = max(-1.0, min(1.0, left.dot(right) / length)) if length else None
-        yield Module(name, left.norm if left else None, right.norm if right else None, cosine)
+        yield Module(
+            bare((old.get(key) or new[key]).module), left.norm if left else None, right.norm if right else None, cosine
+        )
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
