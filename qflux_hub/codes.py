@@ -1066,6 +1066,13 @@ CAPTIONS_FOUND = _code(
     loaders need.""",
     "--scrub uploads a copy without them",
 )
+CLEANED = _code(
+    "cleaned",
+    "note",
+    "What is uploaded is a cleaned copy of a file.",
+    """`--scrub` took out what the message names. The file on this disk still holds it; a token in it may be elsewhere,
+    too, so revoke it.""",
+)
 CACHED_COPY = _code(
     "cached-copy",
     "warning",

@@ -186,6 +186,7 @@ STRANGERS = {
     "a web page": b"<!DOCTYPE html><html><body>Not found</body></html>",
     "another web page": b"\n<HTML><BODY>",
     "a ZIP": b"PK\x03\x04\x14\0\0\0\x08\0archive/data.pkl",
+    "an image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     "a pickle": b"\x80\x02}q\0(X\x05\0\0\0aq\x01K\x01s.",
     "a GGUF": b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0",
     "an error message": b'{"error":"Repository not found"}',

@@ -247,7 +247,8 @@ def test_checkpoints_are_chosen_by_step_or_as_the_last(hub: LocalHub, repo: str,
     with pytest.raises(UsageError, match="checkpoint-0-900") as refused:
         upload_lora(tmp_path, repo, hub=hub)
     assert "--checkpoint STEP (900, 1000, 1100)" in refused.value.hint
-    upload_lora(tmp_path, repo, hub=hub, checkpoint="last", card=False)
+    report = upload_lora(tmp_path, repo, hub=hub, checkpoint="last", card=False)
+    assert report.files[0].reason == "new, of checkpoint-last-1-1100-last"
     assert files(hub, repo)[NAME] == lora(seed="checkpoint-last-1-1100-last")
     upload_lora(tmp_path, repo, hub=hub, checkpoint="1000", card=False)
     assert files(hub, repo)[NAME] == lora(seed="checkpoint-1-1000")
@@ -661,6 +662,11 @@ def test_scrubbed_copies_are_uploaded_and_the_files_stay(hub: LocalHub, repo: st
     assert there[NAME][size:] == before[old:]
     assert (path.read_bytes(), config.read_bytes()) == (before, LEAKY.encode())
     assert not {"secret-found", "captions-found", "path-found"} & codes(report)
+    assert [one.message for one in report.findings if one.code == "cleaned"] == [
+        "a.safetensors goes up as a cleaned copy; metadata left out or shortened: ss_tag_frequency, ss_output_name.",
+        "train_config.yaml goes up as a cleaned copy, without secrets (line 1); folders of paths (line 2); "
+        "names (lines 2, 3).",
+    ]
     assert upload_lora(path, repo, **options).changed is False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,6 +56,8 @@ class Item:
     size: int
     content: bytes | None = None
     weights: Weights | None = None
+    checkpoint: str = ""
+    """The folder or file that was chosen of several."""
 
     def git_or_sha256(self, sha256: str | None) -> str:
         """Its hash, of the kind that the Hub names a file by: SHA-256 for a large one, else the id of git."""
@@ -217,6 +219,8 @@ def _add_weights(
     weights = open_weights(path, path.name, parcel.configs)
     adapter = path.parent / ADAPTER_CONFIG
     item = Item(remote, path, weights.size, weights=weights)
+    if options.checkpoint:
+        item.checkpoint = path.parent.name if path.name in (DEFAULT_NAME, ADAPTER_NAME) else path.name
     beside = PurePosixPath(remote).with_name(ADAPTER_CONFIG).as_posix()
     parcel.items.append(item)
     if weights.lora.format == "peft" and adapter.is_file() and beside not in taken:
@@ -238,7 +242,11 @@ def _add_weights(
     found = list(leaks.scan_metadata(path.name, weights.header.metadata if weights.header else {}))
     if options.scrub and found and weights.header:
         cleaned = scratch / f"scrubbed-{len(parcel.items)}.safetensors"
-        rewrite(weights.path, weights.header, cleaned, leaks.clean_metadata(weights.header.metadata))
+        before, after = weights.header.metadata, leaks.clean_metadata(weights.header.metadata)
+        rewrite(weights.path, weights.header, cleaned, after)
+        changed = [key for key, value in before.items() if after.get(key) != value]
+        message = f"{path.name} goes up as a cleaned copy; metadata left out or shortened: {', '.join(changed)}."
+        parcel.findings.append(codes.CLEANED(path.name, message))
         weights, found = open_weights(cleaned, path.name, weights.configs), []
     item.weights, item.file, item.size = weights, weights.path, weights.size
     parcel.findings += [*weights.lora.findings, *_allowed(found, options)]
@@ -254,7 +262,7 @@ def _add_file(parcel: Parcel, path: Path, remote: str, options: LoraUploadOption
         parcel.findings += [one for one in weights.lora.findings if one.severity == "error"]
         return
     content = path.read_bytes()
-    found: Iterable[Finding] = ()
+    found: list[Finding] = []
     if suffix in _IMAGES:
         found = list(pictures.scan_image(path.name, content))
         content = pictures.clean_image(content) if options.scrub and found else content
@@ -262,7 +270,7 @@ def _add_file(parcel: Parcel, path: Path, remote: str, options: LoraUploadOption
         found = list(leaks.scan_text(path.name, text))
         if options.scrub and found:
             content = _cleaned(suffix, text).encode()
-    parcel.findings += [] if options.scrub else _allowed(found, options)
+    parcel.findings += _told_cleaned(path.name, found) if options.scrub else _allowed(found, options)
     parcel.items.append(Item(remote, path, len(content), content))
 
 
@@ -279,6 +287,29 @@ def _cleaned(suffix: str, text: str) -> str:
         except ValueError:
             pass
     return leaks.clean_text(text)
+
+
+_TAKEN_OUT = {
+    codes.SECRET_FOUND.name: "secrets",
+    codes.PATH_FOUND.name: "folders of paths",
+    codes.NAME_FOUND.name: "names",
+    codes.POSITION_FOUND.name: "where it was taken",
+    codes.WORKFLOW_FOUND.name: "its workflow",
+}
+
+
+def _told_cleaned(name: str, found: Iterable[Finding]) -> Iterator[Finding]:
+    """What was taken out of a copy, with the lines where it was."""
+    lines: dict[str, list[str]] = {}
+    for one in found:
+        lines.setdefault(_TAKEN_OUT[one.code], []).extend([] if one.line is None else [str(one.line)])
+    if lines:
+        parts = "; ".join(f"{what}{_lines(list(dict.fromkeys(at)))}" for what, at in lines.items())
+        yield codes.CLEANED(name, f"{name} goes up as a cleaned copy, without {parts}.")
+
+
+def _lines(numbers: Sequence[str]) -> str:
+    return f" (line{'s' if len(numbers) > 1 else ''} {', '.join(numbers)})" if numbers else ""
 
 
 def _allowed(found: Iterable[Finding], options: LoraUploadOptions) -> list[Finding]:

@@ -97,11 +97,11 @@ def _of_folder(folder: Path) -> list[Path]:
             refuse_pickle(folder / pickles[0])
         raise NotFoundError(f"No {SUFFIX} file lies in {folder}.", hint="Give the file itself, or its folder.")
     choices = [path.name for path in there] or [one.path.relative_to(folder).as_posix() for one in points]
-    how = "Give one of them"
+    how = "Give one of them."
     if points:
         steps = ", ".join(str(one.step) for one in points if one.step is not None)
-        how += f", --checkpoint last, or --checkpoint STEP ({_short(steps)})"
-    raise UsageError(f"{folder} holds several LoRAs: {_short(', '.join(choices))}.", hint=f"{how}.")
+        how += f" An upload also takes --checkpoint last, or --checkpoint STEP ({_short(steps)})."
+    raise UsageError(f"{folder} holds several LoRAs: {_short(', '.join(choices))}.", hint=how)
 
 
 def _short(text: str) -> str:

@@ -405,7 +405,8 @@ def _plan(item: Item, head: _Head) -> FileAction:
     """What becomes of one file, by the one listing of the repo."""
 
     def action(what: Action, reason: str) -> FileAction:
-        return FileAction(item.path, what, reason, item.size, item.sha256)
+        of = f", of {item.checkpoint}" if item.checkpoint else ""
+        return FileAction(item.path, what, reason + of, item.size, item.sha256)
 
     files: Mapping[str, Any] = head.state.files if head.state else {}
     there = files.get(item.path)
