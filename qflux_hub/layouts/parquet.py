@@ -15,7 +15,7 @@ import io
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +43,7 @@ LOSES: Mapping[str, str] = {
     "id": "ids are not empty",
     "control": "controls of several kinds come kind by kind: images, videos, sounds",
     "column": "a column of the layout's own has that name",
-    "other": "a column of the layout's own has that name",
+    "other": "a column of the layout's own, or of texts, has that name",
     "file": "only the last part of a path is kept",
 }
 _CARD = "README.md"
@@ -522,14 +522,16 @@ def _tail(file: BinaryIO, size: int) -> bytes:
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     """Everything, in its order; of paths only the last part, and controls kind by kind."""
-    return {split: [_placed(sample) for sample in samples] for split, samples in splits.items()}
+    texts = {name for samples in splits.values() for sample in samples for name in sample.extra}
+    return {split: [_placed(sample, texts) for sample in samples] for split, samples in splits.items()}
 
 
-def _placed(sample: Sample) -> Placed:
+def _placed(sample: Sample, texts: Collection[str]) -> Placed:
+    """``texts``: the names of all columns of texts, of which none can hold files."""
     extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
     sample = replace(sample, controls=media.grouped(sample.controls))
     paths = [
-        f"{role}/{base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in extra) else ""
+        f"{role}/{base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in texts) else ""
         for role, blob in sample.media()
     ]
     return Placed(sample, sample.id, sample.prompt, extra, tuple(paths), sample.captions)
