@@ -628,9 +628,10 @@ class Hub:
     ) -> Commit:
         """Make all changes visible at once, if ``parent`` is still the head; ConflictError when it is not.
 
-        Sent once: a commit whose answer was lost may have happened, so the caller looks before it repeats.
+        Sent once, and again only when the Hub says that it takes no more of them now: a commit whose answer was lost
+        may have happened, so the caller looks before it repeats.
         """
-        from huggingface_hub.utils import get_session, hf_raise_for_status
+        from huggingface_hub.utils import hf_raise_for_status
 
         if len(adds) + len(deletions) > MAX_OPERATIONS:
             raise RefusedError(
@@ -643,12 +644,15 @@ class Hub:
         lines += [{"key": "deletedFile", "value": {"path": path}} for path in deletions]
         body = b"\n".join(json.dumps(line).encode() for line in lines)
         with self._translated(repo_id, revision):
-            response = get_session().post(
+            response = lanes.request(
+                "POST",
                 self._route(repo_id, "commit", revision, repo_type),
+                seconds=_COMMITTING * lanes.patience(),
+                again=False,
+                retry_on_status_codes=429,
                 params={"create_pr": "1"} if create_pr else None,
                 headers=self._headers() | {"Content-Type": "application/x-ndjson"},
                 content=body,
-                timeout=_COMMITTING * lanes.patience(),
             )
             hf_raise_for_status(response)
         answer = self._told(response, "commitOid", "commitUrl")

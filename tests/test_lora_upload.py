@@ -427,6 +427,25 @@ def test_a_lost_answer_to_the_commit_is_found_out(hub: LocalHub, repo: str, weig
     assert len(commits(hub, repo)) == 3
 
 
+@pytest.mark.parametrize("part", ["/preupload/", "/xorbs/", "/commit/"])
+def test_a_hub_that_is_busy_is_asked_again(hub: LocalHub, repo: str, weights: Path, part: str):
+    upload_lora(weights, repo, hub=hub, card=False)
+    weights.write_bytes(lora(modules=QWEN[:4], seed=repo))
+    refused = []
+
+    def busy(_: str, path: str) -> Answer | None:
+        if part not in path or refused:
+            return None
+        refused.append(path)
+        return Answer(429, [("retry-after", "0")], b"busy")
+
+    with network(hub, before=busy) as way:
+        upload_lora(weights, repo, hub=way.url, token=hub.token, card=False)
+    assert refused
+    assert len(commits(hub, repo)) == 3
+    assert files(hub, repo)[NAME] == weights.read_bytes()
+
+
 def test_a_commit_that_failed_is_not_taken_for_done(hub: LocalHub, repo: str, weights: Path):
     upload_lora(weights, repo, hub=hub)
     weights.write_bytes(lora(seed="2"))
