@@ -90,10 +90,19 @@ def test_a_file_without_tensors_is_no_lora(tmp_path):
     assert codes(look(tmp_path, pack({}))) == ["not-a-lora"]
 
 
-def test_broken_files_are_described_by_what_breaks_them(tmp_path):
-    found = look(tmp_path, lora()[:-10])
-    assert (found.valid, found.format, codes(found)) == (False, None, ["truncated-weights"])
-    assert "header promises" in found.findings[0].message
+@pytest.mark.parametrize(
+    ("code", "data"),
+    [
+        ("truncated-weights", lora()[:-10]),
+        ("trailing-bytes", lora() + b"more"),
+        ("bad-header", raw("{", b"")),
+        ("not-safetensors", b"PK\x03\x04 a pickle of torch"),
+    ],
+)
+def test_broken_files_are_described_by_what_breaks_them(tmp_path, code, data):
+    found = look(tmp_path, data)
+    assert (found.valid, found.format, codes(found)) == (False, None, [code])
+    assert found.findings[0].fix
 
 
 def test_what_a_header_should_not_hold_is_reported_and_the_file_is_read(tmp_path):
