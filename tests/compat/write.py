@@ -1,4 +1,7 @@
-"""Write the example datasets to a folder as they would lie on the Hub: shards and card. For `make compat`."""
+"""Write the example datasets, and one of clips, to a folder as they would lie on the Hub: shards and card.
+
+For `make compat`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,21 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from qflux_hub import LocalHub, upload_dataset
+from tests.builders import lay
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 def main(destination: Path) -> None:
-    """Upload both twins to a Hub of our own and download the repos as they are."""
+    """Upload the datasets to a Hub of our own and download the repos as they are."""
     shutil.rmtree(destination, ignore_errors=True)
+    controls, targets = "train/control_images", "train/training_images"
+    files = (f"{controls}/%s.png", f"{controls}/%s_control_1.wav", f"{targets}/%s.txt", f"{targets}/%s.mp4")
+    clips = lay(destination / "files", *(file % name for name in "ab" for file in files))
+    sources = {"photo_edits": DATA / "photo_edits", "photo_edits_csv": DATA / "photo_edits_csv", "clips": clips}
     with LocalHub(destination / "hub") as hub:
-        for name in ("photo_edits", "photo_edits_csv"):
-            upload_dataset(DATA / name, f"me/{name}", hub=hub)
+        for name, source in sources.items():
+            upload_dataset(source, f"me/{name}", hub=hub)
             snapshot_download(
                 f"me/{name}",
                 repo_type="dataset",
