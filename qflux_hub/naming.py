@@ -78,7 +78,8 @@ def is_media_name(name: str) -> bool:
 
 def kind_of(name: str) -> Kind:
     """What a file is by its extension."""
-    return _KINDS.get(split_extension(name)[1], "file")
+    dot = name.rfind(".")
+    return _KINDS.get(name[dot:].lower(), "file") if dot > 0 else "file"
 
 
 _KINDS: dict[str, Kind] = {

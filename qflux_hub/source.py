@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from qflux_hub import checks, codes, journal, layouts, listing
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
@@ -24,7 +24,9 @@ from qflux_hub.sample import ROLES, Blob, Sample
 from qflux_hub.sniff import ImageFacts
 from qflux_hub.state import Memory, remember
 from qflux_hub.tree import FolderTree, Tree
-from qflux_hub.validation import Validation, check_validation
+
+if TYPE_CHECKING:
+    from qflux_hub.validation import Validation
 
 Source = str | os.PathLike[str]
 LOOKS = 1000
@@ -171,6 +173,8 @@ def check_dataset(
     else:
         scan = Scan(os.fspath(chosen.validation or ""), "validation", {}, [])
     if chosen.validation is not None:
+        from qflux_hub.validation import check_validation
+
         scan.validation = check_validation(chosen.validation, chosen, progress)
         scan.findings += scan.validation.findings
     scan.checked, scan.failed = True, _fails(scan, strict=chosen.strict)

@@ -186,7 +186,8 @@ class _Upload:
             now = self._seen(report.commit)
             if now != seen:
                 memory.saw(place, now)
-            memory.forget(pending)
+            if begun or report.changed:
+                memory.forget(pending)
         return report
 
     def _take_over(self, hub: Hub, scan: Scan, head: Head) -> None:

@@ -80,9 +80,9 @@ def _files(tree: Tree) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for folder in sorted(tree.files):
         for name in tree.files[folder]:
-            base, kind = split_extension(name)
-            if kind != ".tar":
+            if not name.lower().endswith(".tar"):
                 continue
+            base, _ = split_extension(name)
             numbered = _NUMBERED.fullmatch(base)
             split = numbered["split"] if numbered else base
             if folder not in ("", "data"):
