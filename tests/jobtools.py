@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -113,14 +114,15 @@ def forget(log: list[RequestLog]) -> None:
 
 
 def lay_endless(root: Path) -> Path:
-    """Two samples whose controls have headers like any other and would take minutes to read: 64 GB of nothing each.
+    """Samples whose controls have headers like any other and would take minutes to read: 26 times 2 GB of nothing,
+    nearly as much as a cell on the Hub holds.
 
-    Two of a size, because a check reads whole only what may be a copy of another. Returns the file that is read first.
+    All of a size, because a check reads whole only what may be a copy of another. Returns the file that is read first.
     """
-    controls = lay_split(root, "train", "ab", ".jpg") / "train/control_images"
-    for name in ("b.jpg", "a.jpg"):
-        with (controls / name).open("r+b") as file:
-            file.seek(64_000_000_000 - 2)
+    controls = lay_split(root, "train", ascii_lowercase, ".jpg") / "train/control_images"
+    for name in ascii_lowercase:
+        with (controls / f"{name}.jpg").open("r+b") as file:
+            file.seek(2_000_000_000 - 2)
             file.write(b"\xff\xd9")
     return controls / "a.jpg"
 
