@@ -68,9 +68,14 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
+_NOT_OURS = ("HF_", "HUGGING", "QFLUX_", "PYTHONDONTWRITEBYTECODE")
+
+
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    """Our own environment without anything that configures a client, all caches under ``home``, no progress bars."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "QFLUX_"))}
+    """Our own environment without anything that configures a client, all caches under ``home``, no progress bars, and
+    our modules compiled once, as they are where they are installed.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_OURS)}
     return kept | {
         "HF_HOME": str(home / "hf"),
         "QFLUX_CACHE_DIR": str(home / "qflux"),
