@@ -64,9 +64,10 @@ class Item:
         return self.sha256 if sha256 else self._git()
 
     def _git(self) -> str:
-        if self.content is not None:
-            return git_blob(self.content)
         digest = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        if self.content is not None:
+            digest.update(self.content)
+            return digest.hexdigest()
         with self.file.open("rb") as opened:
             while piece := opened.read(1 << 22):
                 digest.update(piece)
@@ -78,11 +79,6 @@ class Item:
         if self.weights is not None:
             return self.weights.sha256
         return hashlib.sha256(self.content or b"").hexdigest()
-
-
-def git_blob(content: bytes) -> str:
-    """The id that git gives to a file: SHA-1 of a header and the content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True)

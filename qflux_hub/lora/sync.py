@@ -14,27 +14,23 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from qflux_hub import __version__, codes
 from qflux_hub.errors import (
     ConflictError,
     DataError,
-    HubError,
-    NotFoundError,
     RefusedError,
-    UsageError,
-    VerificationError,
-    VisibilityError,
 )
-from qflux_hub.hub import Add, Commit, Hub, RepoState, Stream, check_repo_id, open_hub
+from qflux_hub.hub import Add, Commit, Stream, check_repo_id, open_hub
 from qflux_hub.lora.card import CARD, CardInput, base_of, check_card, model_card
 from qflux_hub.lora.describe import Lora
 from qflux_hub.lora.family import named_base
 from qflux_hub.lora.local import Weights, is_unchanged, learn_sha256, read_weights
-from qflux_hub.lora.parcel import Item, Parcel, git_blob, pack_parcel
+from qflux_hub.lora.parcel import Item, Parcel, pack_parcel
 from qflux_hub.lora.results import Action, FileAction, LoraUpload, RepoUrl
 from qflux_hub.lora.sources import Source
+from qflux_hub.lora.target import MODEL, Head, Target
 from qflux_hub.lora.values import Wanted
 from qflux_hub.options import LoraUploadKeywords, LoraUploadOptions
 from qflux_hub.report import Progress
@@ -42,9 +38,7 @@ from qflux_hub.state import now_ns
 
 CONFLICTS = 3
 """How often a plan is made anew because someone else committed first."""
-MODEL: Literal["model"] = "model"
 _PIECE = 4 * 1024 * 1024
-_NO_BRANCH = ("refs/",)
 
 
 def upload_lora(
@@ -93,18 +87,6 @@ def upload_lora_safetensors(
 
 
 @dataclass(slots=True)
-class _Head:
-    """The repo as a plan finds it; ``state`` is None when there is none yet."""
-
-    state: RepoState | None
-    missing: bool = False
-
-    @property
-    def commit(self) -> str | None:
-        return self.state.commit if self.state else None
-
-
-@dataclass(slots=True)
 class _Sync:
     """One run. ``sent`` remembers the hashes that are on the Hub, so that a plan made anew sends nothing twice."""
 
@@ -114,7 +96,6 @@ class _Sync:
     scratch: Path
     sent: set[str] = field(default_factory=set)
     new_bytes: int = 0
-    allowed: bool = False
 
     def run(self, source: Source) -> LoraUpload:
         parcel = pack_parcel(source, self.options, self.scratch)
@@ -123,17 +104,18 @@ class _Sync:
             check_card(_text(next(item.content or b"" for item in parcel.items if item.path == CARD)))
         with open_hub(self.options.hub, self.options.token) as hub:
             parcel.findings += hub.findings
-            head = self._head(hub)
-            if not _may_be_there(parcel, head):
-                self._require_write(hub)
+            target = Target(hub, self.repo_id, self.options)
+            head = target.head()
+            if not all(weights.size in head.sizes for weights in parcel.weights):
+                target.require_write()  # where all may be there already, by their sizes, it is worth to hash first
             for weights in parcel.weights:
                 self._read(weights, head)
                 parcel.findings += weights.lora.findings
                 weights.lora.findings = []
-            self._stop_at_errors(parcel, hub.url(self.repo_id, MODEL))
-            return self._sync(hub, parcel, head)
+            self._stop_at_errors(parcel, target.url)
+            return self._sync(target, parcel, head)
 
-    def _read(self, weights: Weights, head: _Head) -> None:
+    def _read(self, weights: Weights, head: Head) -> None:
         """Hash a file that the repo may have, by its size; look at the numbers of one that it has not.
 
         A file of another size is new anyway: its hash is computed while it is sent.
@@ -145,12 +127,6 @@ class _Sync:
         read_weights(weights, self.progress, Wanted())
         if not any(file.sha256 == weights.sha256 for file in there):
             read_weights(weights, self.progress, Wanted(values=True))
-
-    def _require_write(self, hub: Hub) -> None:
-        """Once a run."""
-        if not self.allowed:
-            hub.require_write(self.repo_id, create_pr=self.options.create_pr)
-            self.allowed = True
 
     def _stop_at_errors(self, parcel: Parcel, url: str) -> None:
         errors = [one for one in parcel.findings if one.severity == "error"]
@@ -165,87 +141,48 @@ class _Sync:
             )
         raise DataError(f"{errors[0].message} Nothing was sent.", hint=errors[0].fix or "", report=report)
 
-    # --- the repo ---------------------------------------------------------------------------------------------
-
-    def _head(self, hub: Hub) -> _Head:
-        """The head of the repo, if it may be written to. Raises VisibilityError, RefusedError, UsageError."""
-        options, revision = self.options, self.options.revision
-        head = _Head(None, missing=True)
-        try:
-            head = _Head(hub.state(self.repo_id, revision, MODEL))
-        except NotFoundError as error:
-            if error.what == "revision":
-                if revision and (revision.startswith(_NO_BRANCH) or len(revision) == 40):
-                    raise
-                head = _Head(hub.state(self.repo_id, None, MODEL), missing=True)
-        state, wish = head.state, options.private
-        if state and wish is not None and wish != state.private and not options.keep_visibility:
-            now, wanted = ("private", "public") if state.private else ("public", "private")
-            raise VisibilityError(
-                f"{self.repo_id} is {now}, but {wanted} was asked for; nothing was sent.",
-                hint="Change it in the repo's settings, or upload to it as it is with --keep-visibility.",
-            )
-        if state and (options.tag or (revision and not head.missing)):
-            self._check_names(hub)
-        return head
-
-    def _check_names(self, hub: Hub) -> None:
-        revision, refs = self.options.revision, hub.refs(self.repo_id, MODEL)
-        if self.options.tag in refs.tags:
-            raise RefusedError(
-                f"{self.repo_id} has a tag {self.options.tag!r} already; nothing was sent.",
-                hint="Tags stay where they are; choose another name.",
-            )
-        if revision and not revision.startswith(_NO_BRANCH) and revision not in refs.branches:
-            raise UsageError(
-                f"{revision!r} is a tag or a commit of {self.repo_id}; nothing was sent.",
-                hint=f"Uploads go to a branch: {', '.join(sorted(refs.branches))}, or a new one.",
-            )
-
     # --- plan -------------------------------------------------------------------------------------------------
 
-    def _sync(self, hub: Hub, parcel: Parcel, head: _Head) -> LoraUpload:
+    def _sync(self, target: Target, parcel: Parcel, head: Head) -> LoraUpload:
         conflicts = 0
         found = list(parcel.findings)
         while conflicts < CONFLICTS:
             parcel.findings = list(found)
-            items = [*parcel.items, *self._card(hub, parcel, head)]
+            items = [*parcel.items, *self._card(target, parcel, head)]
             files = [_plan(item, head) for item in items]
             if self.options.dry_run:
-                return self._report(hub, parcel, head, files, None)
+                return self._report(target, parcel, head, files, None)
             writes = any(file.action != "same" for file in files)
             if head.missing:
-                self._require_write(hub)
-                head = self._create(hub, head)
+                target.require_write()
+                head = target.create(head)
                 continue  # others may have been faster: what is there now is planned on
             if not writes:
-                self._tag(hub, head.commit)
-                return self._report(hub, parcel, head, files, None)
-            self._require_write(hub)
-            self._check_card(hub, items, files)
-            adds = self._send(hub, items, files)
+                target.tag(head.commit)
+                return self._report(target, parcel, head, files, None)
+            target.require_write()
+            self._check_card(target, items, files)
+            adds = self._send(target, items, files)
             try:
-                commit = self._commit(hub, adds, head)
+                commit = target.commit(adds, head)
             except ConflictError:
                 conflicts += 1
-                head = self._head(hub)
+                head = target.head()
                 continue
-            self._verify(hub, commit.oid, adds)
-            self._tag(hub, commit.oid)
+            target.verify(commit.oid, adds)
+            target.tag(commit.oid)
             files = [replace(file, sha256=item.sha256) for file, item in zip(files, items, strict=True)]
-            return self._report(hub, parcel, head, files, commit)
+            return self._report(target, parcel, head, files, commit)
         raise ConflictError(
             f"{self.repo_id} changed {CONFLICTS} times while this upload was ready to commit; nothing was published.",
             hint="Run the same command again; what was sent already is not sent again.",
         )
 
-    def _card(self, hub: Hub, parcel: Parcel, head: _Head) -> Iterator[Item]:
+    def _card(self, target: Target, parcel: Parcel, head: Head) -> Iterator[Item]:
         """The card, merged into the one that is there; none where the user brings one, or wants none."""
         if not self.options.card or parcel.own_card:
             return
-        existing = None
-        if head.state and head.commit and CARD in head.state.files:
-            existing = _text(hub.read(self.repo_id, CARD, head.commit, repo_type=MODEL))
+        existing = target.read(CARD, head)
         lora = parcel.weights[0].lora
         named = next(filter(None, map(named_base, parcel.weights[0].configs.values())), None)
         given = CardInput(
@@ -256,38 +193,22 @@ class _Sync:
             self.options.trigger,
             parcel.gallery,
         )
-        content = model_card(existing, given, __version__, parcel.findings.append).encode()
+        text = None if existing is None else _text(existing)
+        content = model_card(text, given, __version__, parcel.findings.append).encode()
         yield Item(CARD, Path(CARD), len(content), content)
 
-    def _check_card(self, hub: Hub, items: Sequence[Item], files: Sequence[FileAction]) -> None:
+    def _check_card(self, target: Target, items: Sequence[Item], files: Sequence[FileAction]) -> None:
         """The Hub refuses a whole commit for its card, so it is asked before the weights are sent."""
         if any(file.path == CARD and file.action != "same" for file in files):
-            hub.check_card(_text(next(item.content or b"" for item in items if item.path == CARD)), MODEL)
+            target.hub.check_card(_text(next(item.content or b"" for item in items if item.path == CARD)), MODEL)
 
     # --- do ---------------------------------------------------------------------------------------------------
 
-    def _create(self, hub: Hub, head: _Head) -> _Head:
-        if head.state is None:
-            hub.create_repo(self.repo_id, private=self.options.private is not False, repo_type=MODEL)
-        if self.options.revision:
-            hub.create_branch(self.repo_id, self.options.revision, MODEL)
-        return self._head(hub)
-
-    def _tag(self, hub: Hub, commit: str | None) -> None:
-        if self.options.tag and commit:
-            hub.create_tag(self.repo_id, self.options.tag, commit, MODEL)
-
-    def _send(self, hub: Hub, items: Sequence[Item], files: Sequence[FileAction]) -> list[Add]:
+    def _send(self, target: Target, items: Sequence[Item], files: Sequence[FileAction]) -> list[Add]:
         """Send the content of what is added or updated; returns the files of the commit."""
         by_path = {item.path: item for item in items}
         wanted = [by_path[file.path] for file in files if file.action in ("add", "update")]
-        modes = hub.upload_modes(
-            self.repo_id,
-            [(item.path, item.size, _sample(item)) for item in wanted],
-            revision=self.options.revision,
-            create_pr=self.options.create_pr,
-            repo_type=MODEL,
-        )
+        modes = target.modes([(item.path, item.size, _sample(item)) for item in wanted])
         adds = []
         for file in files:
             item = by_path[file.path]
@@ -302,11 +223,11 @@ class _Sync:
                 adds.append(Add(file.path, file.size, content=item.content))
                 continue
             if file.action != "copy" and item.sha256 not in self.sent:
-                self._send_one(hub, item)
+                self._send_one(target, item)
             adds.append(Add(file.path, file.size, item.sha256))
         return adds
 
-    def _send_one(self, hub: Hub, item: Item) -> None:
+    def _send_one(self, target: Target, item: Item) -> None:
         """Send one file, and make sure that what was sent is what was hashed."""
         started = now_ns()
         with self.progress.task("Sending", item.size) as task:
@@ -321,14 +242,7 @@ class _Sync:
                         sink.write(piece)
                         task.advance(len(piece))
 
-            sent = hub.send(
-                self.repo_id,
-                item.path,
-                write,
-                revision=self.options.revision,
-                create_pr=self.options.create_pr,
-                repo_type=MODEL,
-            )
+            sent = target.send(item.path, write)
         unchanged = sent.size == item.size and (item.weights is None or is_unchanged(item.weights))
         if not unchanged or (item.sha256 and sent.sha256 != item.sha256):
             raise DataError(
@@ -340,42 +254,12 @@ class _Sync:
         self.sent.add(sent.sha256)
         self.new_bytes += sent.new_bytes
 
-    def _commit(self, hub: Hub, adds: Sequence[Add], head: _Head) -> Commit:
-        """The one commit. When its answer is lost, the head is looked at: it may have happened."""
-        names = [add.path for add in adds if add.path.endswith(".safetensors")] or [add.path for add in adds]
-        message = self.options.commit_message or f"Upload {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"
-        try:
-            return hub.commit(
-                self.repo_id,
-                adds,
-                [],
-                parent=head.commit,
-                message=message,
-                revision=self.options.revision,
-                create_pr=self.options.create_pr,
-                repo_type=MODEL,
-            )
-        except HubError:
-            state = None if self.options.create_pr else hub.state(self.repo_id, self.options.revision, MODEL)
-            if state is None or state.commit == head.commit or _differences(state, adds):
-                raise
-            return Commit(state.commit, f"{hub.url(self.repo_id, MODEL)}/commit/{state.commit}")
-
-    def _verify(self, hub: Hub, commit: str, adds: Sequence[Add]) -> None:
-        """The commit lists every file with the hash that was planned."""
-        wrong = _differences(hub.state(self.repo_id, commit, MODEL), adds)
-        if wrong:
-            raise VerificationError(
-                f"{self.repo_id} at {commit[:8]} is not what was sent: {', '.join(wrong[:5])}.",
-                hint="Run the same command again.",
-            )
-
     def _report(
-        self, hub: Hub, parcel: Parcel, head: _Head, files: Sequence[FileAction], commit: Commit | None
+        self, target: Target, parcel: Parcel, head: Head, files: Sequence[FileAction], commit: Commit | None
     ) -> LoraUpload:
         return LoraUpload(
             repo_id=self.repo_id,
-            url=hub.url(self.repo_id, MODEL),
+            url=target.url,
             lora=_main(parcel),
             commit=commit.oid if commit else head.commit,
             changed=commit is not None,
@@ -384,7 +268,7 @@ class _Sync:
             revision=self.options.revision or "main",
             files=files,
             sent=self.new_bytes,
-            lane=hub.lane,
+            lane=target.hub.lane,
             findings=parcel.findings,
             commit_url=commit.url if commit else None,
             pull_request=commit.pull_request if commit else None,
@@ -395,13 +279,7 @@ def _main(parcel: Parcel) -> Lora | None:
     return parcel.weights[0].lora if parcel.weights else None
 
 
-def _may_be_there(parcel: Parcel, head: _Head) -> bool:
-    """Whether all weights may be in the repo already, by their sizes: then it is worth to hash before asking more."""
-    sizes = {file.size for file in head.state.files.values()} if head.state else set()
-    return all(weights.size in sizes for weights in parcel.weights)
-
-
-def _plan(item: Item, head: _Head) -> FileAction:
+def _plan(item: Item, head: Head) -> FileAction:
     """What becomes of one file, by the one listing of the repo."""
 
     def action(what: Action, reason: str) -> FileAction:
@@ -438,15 +316,3 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{CARD} is not UTF-8: byte {error.start}.", hint="Correct it, or use --no-card.") from error
-
-
-def _differences(state: RepoState, adds: Sequence[Add]) -> list[str]:
-    """What of a commit is not in ``state``, in words."""
-    wrong = []
-    for add in adds:
-        file = state.files.get(add.path)
-        if file is None:
-            wrong.append(f"{add.path} is missing")
-        elif (file.sha256 != add.sha256) if add.content is None else (file.blob != git_blob(add.content)):
-            wrong.append(f"{add.path} has another hash")
-    return wrong
