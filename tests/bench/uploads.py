@@ -8,11 +8,11 @@ and empty caches. Rounds are interleaved and begin with another client each time
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from tests.bench.data import photos
+from tests.bench.data import photos, tiny
 from tests.bench.hub import Traffic, served
 from tests.bench.link import slow_link
 from tests.bench.measure import Cost, Costs, cost, environment, python
@@ -54,7 +54,10 @@ def upload(setup: Setup) -> Result:
 
 
 def again(setup: Setup) -> Result:
-    """The same uploads when nothing changed. Goals: a fifth of the time, no content sent."""
+    """The same uploads when nothing changed, and one of 100,000 samples of one pixel by qflux alone.
+
+    Goals: a fifth and an eighth of the time, 0.8 s, four requests, no content sent; 10 s for 100,000 samples.
+    """
     table, goals = _table("Second upload, nothing changed"), []
     for count in (20, 60) if setup.quick else (200, 1_000):
         runs = _second(photos(setup, count), setup)
@@ -63,7 +66,16 @@ def again(setup: Setup) -> Result:
         goals += [
             Goal(f"{count} samples: at most a fifth of the time", ours.wall <= theirs.wall / 5),
             Goal(f"{count} samples: no content sent", traffic.content == 0),
+            Goal(f"{count} samples: at most four requests", traffic.requests <= 4),
         ]
+    goals += [
+        Goal(f"{count} samples: at most an eighth of the time", ours.wall <= theirs.wall / 8),
+        Goal(f"{count} samples: under 0.8 s", ours.least_wall < 0.8),
+    ]
+    count = 1_000 if setup.quick else 100_000
+    runs = _second(tiny(setup, count), setup, ("qflux",))
+    table.rows += _rows(count, runs)
+    goals.append(Goal(f"{count:,} samples of one pixel: under 10 s", runs["qflux"][0].least_wall < 10))
     return Result([table], goals)
 
 
@@ -95,24 +107,24 @@ def _first(dataset: Path, setup: Setup, rate: float | None = None) -> Runs:
     return {name: (Costs(tuple(costs[name])), traffic[name]) for name in CLIENTS}
 
 
-def _second(dataset: Path, setup: Setup) -> Runs:
-    costs: dict[str, list[Cost]] = {name: [] for name in CLIENTS}
+def _second(dataset: Path, setup: Setup, clients: Sequence[str] = tuple(CLIENTS)) -> Runs:
+    costs: dict[str, list[Cost]] = {name: [] for name in clients}
     traffic = {}
     with ExitStack() as hubs:
-        running = {name: hubs.enter_context(served(setup.scratch / name / "served")) for name in CLIENTS}
+        running = {name: hubs.enter_context(served(setup.scratch / name / "served")) for name in clients}
         for number in range(-1, setup.rounds):  # the one before the first is the upload that is repeated
-            for name in _turns(number):
+            for name in _turns(number, clients):
                 env = environment(setup.scratch / name, HF_ENDPOINT=running[name].url, HF_TOKEN=running[name].token)
                 spent, traffic[name] = cost(CLIENTS[name](dataset), env), running[name].traffic()
                 if number >= 0:
                     costs[name].append(spent)
-    for name in CLIENTS:
+    for name in clients:
         shutil.rmtree(setup.scratch / name)
-    return {name: (Costs(tuple(costs[name])), traffic[name]) for name in CLIENTS}
+    return {name: (Costs(tuple(costs[name])), traffic[name]) for name in clients}
 
 
-def _turns(number: int) -> list[str]:
-    return sorted(CLIENTS, reverse=number % 2 == 1)
+def _turns(number: int, clients: Iterable[str] = CLIENTS) -> list[str]:
+    return sorted(clients, reverse=number % 2 == 1)
 
 
 def _table(title: str) -> Table:
