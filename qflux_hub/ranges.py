@@ -1,7 +1,8 @@
 """Byte ranges of files on a Hub, read with their neighbours: what lies close together is fetched at once, and once.
 
-Windows are up to 8 MB. A few of them are under way or held at any time, so memory is bounded whatever is asked for; who
-asks in the order of ``place`` gets every window fetched just before it is needed.
+Windows are up to 8 MB; what is large by itself is read in pieces of that size. A few of them are under way or held at
+any time, so memory is bounded whatever is asked for; who asks in the order of ``place`` gets every window fetched just
+before it is needed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import BinaryIO, Self
 
 from qflux_hub import lanes
 from qflux_hub.hub import Hub
+from qflux_hub.parts import SMALL, part
 from qflux_hub.sample import Blob
 
 WINDOW, GAP = 8 << 20, 256 << 10
@@ -41,12 +43,17 @@ class Span:
     ranges: Ranges | None = None
 
     def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
-        """The bytes of the range, in memory."""
+        """The bytes of the range, in memory; of a large one, as many at a time as windows have."""
+        if self.length >= SMALL:
+            return part(self.length, self.fetch, piece=WINDOW)
         return io.BytesIO(self.ranges.read(self) if self.ranges else self.fetch())
 
-    def fetch(self) -> bytes:
-        """The bytes, by a request of their own."""
-        return self.hub.read(self.repo_id, self.path, self.commit, (self.offset, self.offset + self.length))
+    def fetch(self, at: int = 0, length: int | None = None) -> bytes:
+        """The bytes, or some of them, by a request of their own."""
+        start = self.offset + at
+        end = start + (self.length if length is None else length)
+        data = self.hub.read(self.repo_id, self.path, self.commit, (start, end)) if start < end else b""
+        return self.ranges.counted(data) if self.ranges else data
 
     def __reduce__(self) -> tuple[object, ...]:
         """What is fetched along with others here is fetched alone elsewhere."""
@@ -83,7 +90,7 @@ class Ranges:
 
     def expect(self, blobs: Iterable[Blob]) -> None:
         """Say what will be asked for."""
-        spans = [blob.opener for blob in blobs if isinstance(blob.opener, Span)]
+        spans = [blob.opener for blob in blobs if isinstance(blob.opener, Span) and blob.size < SMALL]
         self._windows = []
         for span in sorted(spans, key=lambda span: (span.path, span.offset)):
             end, last = span.offset + span.length, self._windows[-1] if self._windows else None
@@ -102,7 +109,7 @@ class Ranges:
         number = bisect_right(self._keys, (span.path, span.offset)) - 1
         window = self._windows[number] if number >= 0 else None
         if window is None or window.path != span.path or span.offset + span.length > window.end:
-            return self._counted(span.fetch())
+            return span.fetch()
         with self._lock:
             load = self._loads.get(number)
             if load is None and number in self._begun:  # it was let go: whoever asks out of order gets it alone
@@ -115,7 +122,7 @@ class Ranges:
                 load = self._loads[number]
                 self._let_go(number)
         if load is None:
-            return self._counted(span.fetch())
+            return span.fetch()
         start = span.offset - window.start
         return load.result()[start : start + span.length]
 
@@ -126,9 +133,10 @@ class Ranges:
             self._loads.pop(next(iter(self._loads))).cancel()
 
     def _fetch(self, span: Span, window: _Window) -> bytes:
-        return self._counted(span.hub.read(span.repo_id, window.path, span.commit, (window.start, window.end)))
+        return self.counted(span.hub.read(span.repo_id, window.path, span.commit, (window.start, window.end)))
 
-    def _counted(self, data: bytes) -> bytes:
+    def counted(self, data: bytes) -> bytes:
+        """The same bytes; how many they are is remembered."""
         with self._lock:
             self.received += len(data)
         return data

@@ -36,6 +36,7 @@ from qflux_hub.naming import (
     portable,
     split_extension,
 )
+from qflux_hub.parts import SMALL, compared
 from qflux_hub.report import Finding, Loss, Task
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import stamp_of
@@ -462,11 +463,14 @@ def _unreadable(error: OSError, path: str) -> DataError:
 
 @dataclass(frozen=True, slots=True)
 class _Verifying:
-    """Opens a blob's bytes in memory when they are those that were recorded."""
+    """Opens a blob's bytes, in memory unless they are many, when they are those that were recorded."""
 
     blob: Blob
 
     def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
+        blob = self.blob
+        if blob.size >= SMALL and blob.sha256 is not None:
+            return compared(blob.open(), blob.size, blob.sha256, lambda: _altered(blob))
         with self.blob.open() as file:
             data = file.read()
         if hashlib.sha256(data).digest() != self.blob.sha256:

@@ -35,6 +35,7 @@ from qflux_hub.naming import (
     portable,
     split_extension,
 )
+from qflux_hub.parts import SMALL, part_of
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import Tree, unreadable
@@ -102,8 +103,8 @@ class Member:
     size: int
 
     def __call__(self, name: str) -> BinaryIO:  # noqa: ARG002 - every opener takes the blob's name
-        """The member as a file in memory."""
-        return io.BytesIO(self.bytes())
+        """The member as a file, in memory unless it is large."""
+        return io.BytesIO(self.bytes()) if self.size < SMALL else part_of(self.tar.open(), self.offset, self.size)
 
     def bytes(self) -> bytes:
         """The member's bytes."""
