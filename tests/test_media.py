@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import polars
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, Image, List, Video, load_dataset
 from huggingface_hub import snapshot_download
@@ -408,3 +410,76 @@ def test_datasets_loads_folders_and_tars_of_videos_as_we_write_them(tmp_path):
         stored = loaded.cast_column(column, Video(decode=False))
         videos = [row[column]["bytes"] or Path(row[column]["path"]).read_bytes() for row in stored]
         assert videos == [clip(f"videos/{number:05}.mp4") for number in range(3)]
+
+
+# --- what others wrote ------------------------------------------------------------------------------------------
+
+
+def test_tables_of_videos_with_lists_of_captions_as_trainers_keep_them(tmp_path):
+    videos = pa.array([{"bytes": clip(f"{name}.mp4"), "path": None} for name in "ab"])
+    table = pa.table(
+        {
+            "video": videos,
+            "caption": [["A cat", "A cat on a mat"], ["A dog"]],
+            "audio": [{"bytes": clip("a.wav"), "path": "a.wav"}, None],
+            "fps": [25, 30],
+            "tags": [["x", "y"], []],
+            "frames": [[{"bytes": picture("f.png"), "path": "f.png"}]] * 2,
+        }
+    )
+    pq.write_table(table, write(tmp_path / "data/train-00000-of-00001.parquet", b""))
+    read = scan(tmp_path)
+    first, second = (layouttools.facts(one) for one in read.samples)
+    assert (first["prompt"], first["captions"]) == ("A cat", ("A cat on a mat",))
+    assert (first["target_image"], first["others"]) == ([clip("a.mp4")], {"other_audio": clip("a.wav")})
+    assert first["extra"] == {"fps": "25", "tags": '["x", "y"]'}
+    assert (second["prompt"], second["captions"], second["others"]) == ("A dog", (), {})
+    assert [one.target.name.rpartition(".")[2] for one in read.samples] == ["mp4", "mp4"]
+    assert (read.codes, "frames" in read.findings[0].message) == (["unknown-column"], True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])
+def test_metadata_tables_of_videofolder_in_every_form(tmp_path, kind):
+    rows = [
+        {"file_name": f"clips/{name}.mp4", "caption": f"Clip {name}", "depth_file_name": f"{name}.png"} for name in "ab"
+    ]
+    lay(tmp_path, *(row["file_name"] for row in rows), "a.png", "b.png")
+    texts = {
+        "csv": "file_name,caption,depth_file_name\n" + "".join(",".join(row.values()) + "\n" for row in rows),
+        "jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "json": json.dumps(rows),
+    }
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "metadata.parquet")
+    else:
+        write(tmp_path / f"metadata.{kind}", texts[kind])
+    read = scan(tmp_path)
+    assert [(one.id, one.prompt, one.target.name) for one in read.samples] == [
+        ("a", "Clip a", "clips/a.mp4"),
+        ("b", "Clip b", "clips/b.mp4"),
+    ]
+    assert [{name: one.name for name, one in sample.others.items()} for sample in read.samples] == [
+        {"depth": "a.png"},
+        {"depth": "b.png"},
+    ]
+
+
+def test_a_column_that_names_files_from_elsewhere_stays_a_text(tmp_path):
+    lay(tmp_path, "a.mp4", metadata_csv="file_name,text,original_file_name\na.mp4,Hi,IMG_1.MOV\n")
+    (sample,) = scan(tmp_path).samples
+    assert (sample.extra, sample.others) == ({"original_file_name": "IMG_1.MOV"}, {})
+
+
+def test_a_missing_extension_is_corrected_to_a_file_of_the_same_kind_only(tmp_path):
+    lay(tmp_path, "videos/a.webm", "videos/b.png", "c.png", "c.webm")
+    write(tmp_path / "videos.txt", "videos/a.mp4\nvideos/b.mp4\nc.mov\n")
+    write(tmp_path / "prompts.txt", "A\nB\nC\n")
+    read = scan(tmp_path)
+    assert [one.target.name for one in read.samples] == ["videos/a.webm", "c.webm"]
+    assert read.codes == ["corrected-extension", "missing-file", "corrected-extension"]
+    assert "there is no file videos/b.mp4, nor with another video extension." in read.finding("missing-file").message
+
+
+def test_a_video_and_a_picture_of_one_name_are_two_files_for_one_role(tmp_path):
+    read = scan(lay(tmp_path, "a.txt", "a.mp4", "a.wav", "a.png"))
+    assert (read.ids, read.samples[0].target.name, read.codes) == (["a"], "a.png", ["ambiguous-file"])
