@@ -1,6 +1,6 @@
 """What shards on the Hub hold: samples with their images as byte ranges, and the rows of files without an index.
 
-Only what is asked for is fetched.
+Only what is asked for is fetched; pyarrow is imported when there is.
 """
 
 from __future__ import annotations
@@ -8,10 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qflux_hub import index, media
 from qflux_hub.errors import VerificationError
@@ -20,6 +17,10 @@ from qflux_hub.index import Entry, Index, Media
 from qflux_hub.ranges import Ranges, Span
 from qflux_hub.report import Progress
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, ROLES, TARGET, Blob, Sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 def samples(
@@ -75,6 +76,9 @@ def samples(
 
 def _texts(file: BinaryIO, shard: str, extra: Sequence[str]) -> pa.Table:
     """The text columns of a shard. Raises VerificationError when it cannot be what its index tells of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.ParquetFile(file).read(columns=["id", "prompt", *extra])
     except (pa.ArrowException, OSError) as error:
@@ -94,6 +98,9 @@ def held(hub: Hub, repo_id: str, commit: str | None, sizes: Mapping[str, int], p
     """
     if not sizes or commit is None:
         return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows: dict[str, Entry] = {}
     extra: set[str] = set()
     with progress.task("Comparing", sum(sizes.values())) as task:
@@ -155,6 +162,8 @@ def _described(file: tuple[str, Mapping[str, Any]]) -> Media:
 
 def _plain(kind: pa.DataType) -> str:
     """A type without the names of its list items and the width of its offsets, in which writers differ."""
+    import pyarrow as pa
+
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"list<{_plain(kind.value_type)}>"
     if pa.types.is_struct(kind):

@@ -6,8 +6,8 @@ Errors in the data stop before the first request, or before anything is sent. Ev
 upload; nothing is kept on disk. Nothing is visible before the commit, which names the commit it was planned on: when
 someone else was faster, the plan is made anew.
 
-A run that has nothing to send imports none of the rooms that write and read Parquet: they are imported where they are
-needed.
+``sending`` is imported when there is something to send: it takes pyarrow, whose import takes longer than all else that
+a run does that has nothing to do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
-from qflux_hub import __version__, cards, codes, index, indexcache, media, plan, remote
+from qflux_hub import __version__, cards, codes, hubrows, index, indexcache, media, plan, remote
 from qflux_hub.errors import (
     ConflictError,
     DataError,
@@ -194,12 +194,9 @@ class _Upload:
         """Read what no index tells of, so that none of it is lost, and the report can say what stays the same."""
         self.taken_over = {}
         for split in () if self.options.mirror else scan.splits:
-            if untold := head.untold(split):
-                from qflux_hub import hubrows
-
-                found = hubrows.held(hub, self.repo_id, head.commit, untold, self.progress)
-                if found is not None:
-                    self.taken_over[split] = found.contents()
+            found = hubrows.held(hub, self.repo_id, head.commit, head.untold(split), self.progress)
+            if found is not None:
+                self.taken_over[split] = found.contents()
 
     def _seen(self, commit: str) -> Seen:
         """What source and Hub hold now."""
@@ -420,8 +417,6 @@ class _Upload:
             mine = [shard for shard in shards if index.shard_split(shard.path) == split]
             staying = {row.id for shard in mine for row in shard.entries if row.shard}
             if staying and head.commit:
-                from qflux_hub import hubrows
-
                 known = head.remote.indexes[split]
                 there = hubrows.samples(hub, self.repo_id, head.commit, split, known, staying)
                 local |= {one.id: one for one in there}
