@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests.bench.edits import curve, edit, killed
 from tests.bench.hubs import hub
+from tests.bench.layouts import convert, download
 from tests.bench.loras import lora
 from tests.bench.scans import check, scan, start
 from tests.bench.tables import Result, Setup, lines
@@ -38,6 +39,8 @@ BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "killed": killed,
     "hub": hub,
     "slow": slow,
+    "convert": convert,
+    "download": download,
     "lora": lora,
 }
 
