@@ -19,7 +19,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from qflux_hub.errors import QfluxError
 from qflux_hub.sample import Blob, Stamp, unstamp
 
 _DECODE = json.JSONDecoder().raw_decode
@@ -104,13 +106,25 @@ class Memory:
         return None
 
     def saw(self, hub: str, seen: Seen) -> None:
-        """Remember what source and repo hold now."""
-        if self._database is not None:
-            contents = zlib.compress(json.dumps({"ours": seen.ours, "theirs": seen.theirs}).encode(), 1)
-            with contextlib.suppress(sqlite3.Error), self._database:
+        """Remember what source and repo hold now.
+
+        Raises QfluxError where that should be possible and is not, as on a full disk: what was remembered before would
+        make edits of one's own look like those of others.
+        """
+        if self._database is None:
+            return
+        contents = zlib.compress(json.dumps({"ours": seen.ours, "theirs": seen.theirs}).encode(), 1)
+        try:
+            with self._database:
                 self._database.execute(
                     "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (self.root, hub, seen.commit, contents)
                 )
+        except sqlite3.Error as error:
+            if os.access(cache_root(), os.W_OK):
+                raise QfluxError(
+                    f"The local cache in {cache_root()} cannot be written: {error}.",
+                    hint="Make room there, or set QFLUX_CACHE_DIR to a folder that has some.",
+                ) from error
 
     def forget(self, hub: str) -> None:
         """Know nothing any more of what was last seen on ``hub``."""
@@ -165,7 +179,7 @@ def remember(source: str | os.PathLike[str]) -> Iterator[Memory]:
 def _open(path: Path) -> sqlite3.Connection | None:
     """The database, made when it is missing, replaced when it is ours but damaged or of another version.
 
-    None when it belongs to someone else, or when there is no place to write.
+    Only to be read where there is no place to write. None when that fails, too, or when it belongs to someone else.
     """
     for _ in range(2):
         database = None
@@ -190,11 +204,24 @@ def _open(path: Path) -> sqlite3.Connection | None:
             if database is not None:
                 database.close()
             if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
-                return None
+                return _open_to_read(path)
         else:
             database.close()
         with contextlib.suppress(OSError):
             path.unlink()
+    return None
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection | None:
+    """Without the files that SQLite writes beside it; so what waits in them, after a kill, is not seen."""
+    try:
+        database = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
+        kind = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    except sqlite3.Error:
+        return None
+    if kind == [_APPLICATION, _VERSION]:
+        return database
+    database.close()
     return None
 
 

@@ -12,6 +12,7 @@ a run does that has nothing to do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -27,6 +28,7 @@ from qflux_hub.errors import (
     ConflictError,
     DataError,
     HubError,
+    QfluxError,
     RefusedError,
     UsageError,
     VerificationError,
@@ -184,10 +186,11 @@ class _Upload:
         report = self._sync(hub, scan, head)
         if not self.options.dry_run and not self.options.create_pr and report.commit:
             now = self._seen(report.commit)
-            if now != seen:
-                memory.saw(place, now)
-            if begun or report.changed:
-                memory.forget(pending)
+            with contextlib.suppress(QfluxError):  # it is committed; and what was noted before tells that, too
+                if now != seen:
+                    memory.saw(place, now)
+                if begun or report.changed:
+                    memory.forget(pending)
         return report
 
     def _take_over(self, hub: Hub, scan: Scan, head: Head) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from qflux_hub import ConflictError, diff_dataset, upload_dataset
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, picture, write
-from tests.jobtools import api, commits, environment, files, forget, prompts, put, script
+from tests.jobtools import api, commits, environment, files, forget, prompts, put, qflux, script
 
 On = Callable[[str], None]
 INDEX = ".qflux/index/train.parquet"
@@ -152,6 +153,27 @@ def test_what_others_added_later_is_kept_on_every_further_upload(
         assert [finding.code for finding in report.findings] == ["kept-on-hub"]
     assert report.changed is False
     assert prompts(hub, repo)["a"] == "Mine."
+
+
+def test_on_a_full_disk_nothing_of_others_is_lost_and_nothing_is_committed_that_could_not_be_noted(
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn, tmp_path: Path
+) -> None:
+    upload_dataset(mine, repo, hub=hub.url, token=hub.token)
+    with their_turn() as theirs:
+        lay_split(theirs, "train", "d")
+    reword(mine, "a", "Mine.")
+    before = files(hub, repo)
+    room = (4_000, resource.RLIM_INFINITY)
+    full = qflux(
+        *("upload-dataset", str(mine), repo),
+        env=environment(tmp_path / "home", HF_ENDPOINT=hub.url, HF_TOKEN=hub.token)
+        | {"QFLUX_CACHE_DIR": str(tmp_path / "cache-mine")},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, room),
+    )
+    assert (full.returncode, "The local cache in" in full.stderr, "cannot be written" in full.stderr) == (1, True, True)
+    assert files(hub, repo) == before
+    upload_dataset(mine, repo, hub=hub.url, token=hub.token)
+    assert prompts(hub, repo) == {"a": "Mine."} | {name: f"Prompt of {name}." for name in "bcd"}
 
 
 def test_what_others_changed_is_kept_until_i_touch_it(hub: LocalHub, repo: str, mine: Path, their_turn: Turn) -> None:

@@ -55,7 +55,7 @@ KINDS = (
 MAY_END_WITH = {
     "kill": {-9},
     "kill later": {-9},
-    "client full": {1},  # no room for a temporary copy
+    "client full": {1},  # no room for a temporary copy, or to note what is committed
     "altered": {3, 4, 6, 7, 8},  # names and commits of others may come, too
     "altered going": {3, 4, 6, 7, 8},
     "truncated going": {7},

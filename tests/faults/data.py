@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -55,14 +55,17 @@ class Source:
                 path.unlink()
         return self.settle()
 
-    def add_for_others(self) -> None:
-        """A sample that only other people have."""
-        self._add("train", 60_000)
+    def add(self) -> dict[str, Row]:
+        """One more sample; returns it."""
+        name = self._add("train", 60_000)
         self.settle()
+        return {name: self._row("train", name)}
 
-    def forget(self, names: Collection[str]) -> None:
-        """Samples that are not in this copy."""
-        self._splits["train"] = [name for name in self._splits["train"] if name not in names]
+    def copy(self, root: Path) -> Source:
+        """The same at another place, with a number of its own for what will be added there."""
+        shutil.copytree(self.root, root)
+        splits = {split: [*names] for split, names in self._splits.items()}
+        return Source(root, Random(self.rng.random()), self.shard_size, self._next + 1_000, splits)  # noqa: S311
 
     def settle(self) -> Source:
         """Make every file old enough for the local cache to believe its time."""
@@ -94,7 +97,7 @@ class Source:
             sha256_of(targets / f"{name}.jpg"),
         )
 
-    def _add(self, split: str, size: int) -> None:
+    def _add(self, split: str, size: int) -> str:
         self._next += 1
         name = f"{self.rng.choice('abcdefgh')}{self._next:04}"
         self._splits.setdefault(split, []).append(name)
@@ -105,6 +108,7 @@ class Source:
             self._write(split, "control_images", f"{name}_mask.jpg", self._picture(size // 4))
         self._write(split, "training_images", f"{name}.jpg", self._picture(size))
         self._write(split, "training_images", f"{name}.txt", f"Prompt of {name}.".encode())
+        return name
 
     def _picture(self, size: int) -> bytes:
         """A valid JPEG with noise behind its pixels."""
