@@ -417,7 +417,7 @@ def _pour(keys: Sequence[str], samples: Sequence[Placed], sink: Sink, advance: C
             if sample.others:
                 told["others"] = dict(zip(sample.others, fields[-len(sample.others) :], strict=True))
             _add(tar, f"{key}.json", json.dumps(told, ensure_ascii=False).encode())
-            tar.members.clear()  # type: ignore[attr-defined]  # or it keeps all of them
+            tar.members.clear()  # or it keeps all of them
     stream.flush()
 
 
