@@ -13,7 +13,7 @@ import pytest
 from qflux_hub import ConflictError, diff_dataset, upload_dataset
 from qflux_hub.localhub import LocalHub, RequestLog
 from tests.builders import lay_split, picture, write
-from tests.jobtools import api, commits, environment, files, forget, prompts, put, qflux, script
+from tests.jobtools import api, commits, environment, fetch, files, forget, network, prompts, put, qflux, script
 
 On = Callable[[str], None]
 INDEX = ".qflux/index/train.parquet"
@@ -119,6 +119,31 @@ def test_a_cache_that_cannot_be_used_costs_only_time(
     harm(tmp_path / "cache-mine/files.sqlite")
     report = upload_dataset(mine, repo, hub=hub)
     assert (report.changed, report.bytes["read"]) == (False, report.bytes["source"])
+
+
+def test_what_is_kept_of_the_hub_is_fetched_anew_when_it_is_damaged(
+    hub: LocalHub, repo: str, tmp_path: Path, on: On
+) -> None:
+    root = settle(lay_split(tmp_path / "ds", "train", "abc"))
+    with network(hub) as way:
+        upload_dataset(root, repo, hub=way.url, token=hub.token)
+        for path in (tmp_path / "cache-mine/content").iterdir():
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+        way.seen.clear()
+        assert upload_dataset(root, repo, hub=way.url, token=hub.token).changed is False
+        fetched = [request.rpartition("/")[2] for request in way.seen if "/resolve/" in request]
+        assert sorted(fetched) == ["README.md", "train.parquet"]
+        way.seen.clear()
+        upload_dataset(root, repo, hub=way.url, token=hub.token)
+        assert len(way.seen) == 1
+
+
+def test_a_card_that_someone_edits_is_not_taken_from_the_cache(hub: LocalHub, repo: str, mine: Path) -> None:
+    card = fetch(hub, repo, "README.md") + b"\nWritten by hand.\n"
+    put(hub, repo, "README.md", card)
+    reword(mine, "a", "Another prompt.")
+    assert upload_dataset(mine, repo, hub=hub).changed is True
+    assert fetch(hub, repo, "README.md").endswith(b"\nWritten by hand.\n")
 
 
 def test_an_image_replaced_within_the_clocks_grain_is_noticed(hub: LocalHub, repo: str, tmp_path: Path) -> None:
