@@ -214,7 +214,9 @@ def _hole(path: Path, size: int) -> None:
 
 def _put(hub: ServedHub, file: Path) -> None:
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
 
+    disable_progress_bars()
     client = HfApi(hub.url, token=hub.token)
     client.create_repo(REPO, private=True)
     client.upload_file(path_or_fileobj=file, path_in_repo=NAME, repo_id=REPO)
