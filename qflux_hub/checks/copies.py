@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from qflux_hub import codes
+from qflux_hub.naming import kind_of
 from qflux_hub.report import Finding
 from qflux_hub.sample import MASK, Blob, Sample
 from qflux_hub.sniff import ImageFacts
@@ -31,7 +32,9 @@ def check_copies(split: str, samples: Sequence[Sample], hashes: Mapping[str, byt
         target = hashes.get(sample.target.name) if sample.target else None
         for control in sample.controls:
             if sample.target and target and hashes.get(control.name) == target:
-                message = f"{sample.target.name} and {control.name} are the same image: nothing is edited."
+                message = (
+                    f"{sample.target.name} and {control.name} are the same {_noun(control.name)}: nothing is edited."
+                )
                 yield codes.TARGET_IS_CONTROL(sample.target.name, message, sample=key)
                 explained |= {sample.target.name, control.name}
         pictures = tuple(hashes.get(blob.name) for role, blob in sample.media() if role != MASK)
@@ -52,8 +55,14 @@ def check_copies(split: str, samples: Sequence[Sample], hashes: Mapping[str, byt
         if len(users) > 1:
             one, *others = users
             more = "" if len(others) == 1 else f" and {len(others) - 1:,} more"
-            message = f"{split}: {others[0]}{more} {'is' if not more else 'are'} the same image as {one}."
+            noun = _noun(one)
+            message = f"{split}: {others[0]}{more} {'is' if not more else 'are'} the same {noun} as {one}."
             yield codes.DUPLICATE_IMAGE(others[0], message, sample=users[others[0]])
+
+
+def _noun(name: str) -> str:
+    """What a file is, in a word."""
+    return {"video": "video", "audio": "sound"}.get(kind_of(name), "image")
 
 
 def _name_each_file_once(samples: Sequence[Sample]) -> bool:
@@ -73,7 +82,7 @@ def check_splits(samples: Iterable[Sample], hashes: Mapping[str, bytes]) -> Iter
         if "train" in by_split:
             for split, (name, sample_id) in by_split.items():
                 if split != "train":
-                    message = f"{name} in {split} is the same image as {by_split['train'][0]} in train."
+                    message = f"{name} in {split} is the same {_noun(name)} as {by_split['train'][0]} in train."
                     fix = f"remove one of them, or do not judge by {split}"
                     yield codes.SAME_IMAGE_IN_SPLITS(name, message, fix=fix, sample=(split, sample_id))
 

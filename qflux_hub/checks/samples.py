@@ -27,7 +27,7 @@ def check_sample(sample: Sample, *, allow_empty_prompt: bool) -> Iterator[Findin
     if sum(blob.size for _, blob in sample.media()) > media.LARGEST:
         yield from _check_sizes(sample)
     if sample.target is None and sample.split == "train":
-        yield codes.MISSING_TARGET(where, f"{sample.id!r} has no target image.", line=line, sample=key)
+        yield codes.MISSING_TARGET(where, f"{sample.id!r} has no target.", line=line, sample=key)
 
 
 def _check_sizes(sample: Sample) -> Iterator[Finding]:
