@@ -139,7 +139,9 @@ class _Sync:
                 hint="Take it out and revoke it. --scrub uploads cleaned copies, --allow-leaks the files as they are.",
                 report=report,
             )
-        raise DataError(f"{errors[0].message} Nothing was sent.", hint=errors[0].fix or "", report=report)
+        fix = errors[0].fix or ""
+        hint = f"{fix[:1].upper()}{fix[1:]}{'.' if fix else ''}"
+        raise DataError(f"{errors[0].message} Nothing was sent.", hint=hint, report=report)
 
     # --- plan -------------------------------------------------------------------------------------------------
 
