@@ -216,6 +216,7 @@ def read_images(
                 hashes[blob.name] = digest
         else:
             jobs.append(_Job(blob, wish, known))
+    memory.let_go()
     if not jobs:
         return
     started, slow = time.time_ns(), any(job.wish.decode or job.wish.likeness for job in jobs)
