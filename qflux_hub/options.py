@@ -41,8 +41,10 @@ class ReadOptions:
 class FileOptions:
     """How a dataset is written out as files."""
 
-    as_: str = _option("directory", "Layout to write.", flags="--as", metavar="LAYOUT")
-    only: Sequence[str] = _option((), "Only samples of this id (repeatable).", metavar="ID_OR_GLOB")
+    as_: str = _option("directory", "Layout to write; by default directory.", flags="--as", metavar="LAYOUT")
+    only: Sequence[str] = _option(
+        (), "Only samples of this id, or of ids such as 'cat_*' (repeatable).", metavar="ID_OR_GLOB"
+    )
     force: bool = _option(False, "Replace files that are there with another content.")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -39,21 +38,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SourceArgument = Annotated[str, typer.Argument(help="Folder of the dataset.", show_default=False)]
-RepairedArgument = Annotated[
-    str | None, typer.Argument(help="Folder of the dataset; none with --undo.", show_default=False)
-]
-WeightsArgument = Annotated[
-    list[str], typer.Argument(help="A .safetensors file, its folder, or several.", show_default=False)
-]
-LoraArgument = Annotated[
-    str, typer.Argument(help="A .safetensors file, its folder, or user/name[@revision][/path].", show_default=False)
-]
-CheckedArgument = Annotated[
-    str | None, typer.Argument(help="Folder of the dataset; none is needed with --validation.", show_default=False)
-]
-DestArgument = Annotated[str, typer.Argument(help="Folder to write to.", show_default=False)]
-RepoArgument = Annotated[str, typer.Argument(help="Repo on the Hub: user/name.", show_default=False)]
+
+def _argument(metavar: str, meaning: str) -> Any:
+    return typer.Argument(metavar=metavar, help=meaning, show_default=False)
+
+
+_LORA = "A .safetensors file, its folder, or user/name[@revision][/path]."
+
+SourceArgument = Annotated[str, _argument("SOURCE", "Folder of the dataset.")]
+RepairedArgument = Annotated[str | None, _argument("SOURCE", "Folder of the dataset; none with --undo.")]
+CheckedArgument = Annotated[str | None, _argument("SOURCE", "Folder of the dataset; none is needed with --validation.")]
+PreviewedArgument = Annotated[str, _argument("SOURCE_OR_REPO", "Folder, or else a dataset repo on the Hub.")]
+DestArgument = Annotated[str, _argument("DEST", "Folder to write to.")]
+RepoArgument = Annotated[str, _argument("REPO_ID", "Repo on the Hub: user/name.")]
+WeightsArgument = Annotated[list[str], _argument("SRC", "A .safetensors file, its folder, or several.")]
+LoraArgument = Annotated[str, _argument("FILE_OR_REPO", _LORA)]
+FirstLoraArgument = Annotated[str, _argument("A", _LORA)]
+SecondLoraArgument = Annotated[str, _argument("B", _LORA)]
 
 
 @app.callback(invoke_without_command=True)
@@ -111,7 +112,7 @@ def check(
 @_command("preview", PreviewOptions)
 def preview(
     console: Console,
-    source: Annotated[str, typer.Argument(metavar="SOURCE_OR_REPO", help="Folder, or else a dataset repo on the Hub.")],
+    source: PreviewedArgument,
     **options: Any,
 ) -> None:
     """Show the samples of a dataset as pictures, in one page or served."""
@@ -150,7 +151,9 @@ def convert(
     console: Console,
     source: SourceArgument,
     dest: DestArgument,
-    as_: Annotated[str, typer.Option("--as", metavar="LAYOUT", help="Layout to write.", show_default=False)],
+    as_: Annotated[
+        str, typer.Option("--as", metavar="LAYOUT", help="Layout to write, such as csv.", show_default=False)
+    ],
     **options: Any,
 ) -> object:
     """Write a dataset in another layout; images keep their bytes."""
@@ -182,7 +185,7 @@ def inspect_lora(console: Console, file_or_repo: LoraArgument, **options: Any) -
 
 
 @_command("compare-lora", InspectOptions)
-def compare_lora(console: Console, a: LoraArgument, b: LoraArgument, **options: Any) -> object:
+def compare_lora(console: Console, a: FirstLoraArgument, b: SecondLoraArgument, **options: Any) -> object:
     """Show what differs between two LoRAs."""
     return qflux_hub.compare_loras(a, b, progress=console.progress, **options)
 
@@ -190,8 +193,12 @@ def compare_lora(console: Console, a: LoraArgument, b: LoraArgument, **options: 
 @_command("hub")
 def hub(
     console: Console,
-    dir: Annotated[Path | None, typer.Option(help="Where it keeps everything [env: QFLUX_HUB_DIR].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port on loopback; by default the one it had before.")] = None,
+    dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where it keeps everything [env: QFLUX_HUB_DIR].")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="Port on loopback; by default the one it had before.")
+    ] = None,
     user: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[:write|read]", help="Add an account and print its token (repeatable)."),
