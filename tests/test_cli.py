@@ -192,7 +192,7 @@ def test_sizes_are_decimal(text: str, size: int) -> None:
     assert _size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "1XB", "-5", "1.2.3", "MB", "inf"])
+@pytest.mark.parametrize("text", ["", "x", "1XB", "-5", "1.2.3", "MB", "inf", ".", "9" * 400])
 def test_what_is_no_size_is_wrong_usage(say: Run, photos: Path, text: str) -> None:
     said = say("upload-dataset", photos, "me/x", "--shard-size", text, "--json", "--hub", "http://127.0.0.1:9")
     assert (said.code, said.json["error"]["type"]) == (2, "UsageError")
@@ -252,6 +252,11 @@ FAILURES: dict[str, tuple[int, str, list[str]]] = {
     "no dataset": (1, "LayoutError", ["check", "SOURCE/train/control_images"]),
     "no token": (3, "AuthError", ["upload-dataset", "SOURCE", "me/x", "--hub", "URL"]),
     "no hub": (5, "HubError", ["upload-dataset", "SOURCE", "me/x", "--hub", "http://127.0.0.1:9", "--token", "x"]),
+    "an empty source": (2, "UsageError", ["scan", ""]),
+    "an empty place to write to": (2, "UsageError", ["convert", "SOURCE", "", "--as", "csv"]),
+    "an empty hub": (2, "UsageError", ["diff", "SOURCE", "me/x", "--hub", ""]),
+    "an empty value among several": (2, "UsageError", ["scan", "SOURCE", "--split", "train", "--split", ""]),
+    "an empty folder of a hub": (2, "UsageError", ["hub", "--dir", ""]),
     "an account without a name": (2, "UsageError", ["hub", "--dir", "SOURCE/../hub", "--user", ":read"]),
 }
 
@@ -629,6 +634,48 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, arguments: list[str]) -> Non
         assert said.startswith(f"{root} is read as directory:\n")
         assert said.count("\n") == 1 + len(layouts.names())
         assert process.wait(10) == 0
+
+
+def test_a_closed_pipe_ends_an_error_quietly(tmp_path: Path, hub: LocalHub) -> None:
+    root = lay_split(tmp_path / "ds", "train", ["a"])
+    lay(root, *(f"train/training_images/without_a_control_{number}.txt" for number in range(700)))
+    given = ["upload-dataset", str(root), "me/x", "--strict", "--hub", hub.url, "--token", hub.token, "--json"]
+    with start(*given, env=environment(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 1)
+
+
+@pytest.mark.parametrize(("closed", "arguments", "code"), [(1, ["--json"], 0), (2, ["--nope"], 2), (1, ["--nope"], 2)])
+def test_streams_that_were_closed_before_the_start_are_nothing_to_stumble_over(
+    tmp_path: Path, photos: Path, closed: int, arguments: list[str], code: int
+) -> None:
+    ran = qflux("scan", str(photos), *arguments, env=environment(tmp_path), preexec_fn=lambda: os.close(closed))
+    assert ran.returncode == code
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--nope", "--json"]])
+def test_output_that_cannot_be_written_is_said(tmp_path: Path, photos: Path, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = qflux(
+            "scan",
+            str(photos),
+            *arguments,
+            env=environment(tmp_path),
+            capture_output=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert ran.returncode == 1
+    assert "No space left on device.\n" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_short_flags_in_one_word_set_the_mode_of_errors_as_well(say: Run, tmp_path: Path) -> None:
+    assert "Traceback" in say("scan", tmp_path / "nope", "-qv").err
 
 
 def test_text_that_a_stream_cannot_hold_is_escaped(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 
 import typer
 import typer.main
@@ -28,15 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # again took a fifth of a scan.
     gc.set_threshold(100_000, 20, 100)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # A stream that was closed by whoever started us is None, and the next file to be opened would take its number.
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open("w")
+    sys.stderr = sys.stderr or nowhere.open("w")
     for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding cannot hold is escaped, not an error
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = run(arguments)
+    code = 1
     try:
+        code = run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain again while it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of standard output: all others became words in ``run``
+        if not isinstance(error, BrokenPipeError):  # with that, whoever read our output has had enough
+            code = code or 1
+            sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
     gc.disable()
     gc.freeze()  # what is left needs no last look for cycles: that took an eighth of a small command
     if code == INTERRUPTED:
@@ -68,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     except QfluxError as error:
         return console.fail(error)
     except OSError as error:
-        return console.fail_unexpectedly(error, f"{error.strerror or error}: {error.filename or 'unknown file'}")
+        told = error.strerror or str(error)
+        return console.fail_unexpectedly(error, f"{told}: {error.filename}" if error.filename else f"{told}.")
     except Exception as error:  # noqa: BLE001 - the last place where a bug can still be told in words
         return console.fail_unexpectedly(error, f"{type(error).__name__}: {error}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 import traceback
@@ -48,7 +49,8 @@ class Console:
         """The mode that raw arguments ask for, known even when they cannot be parsed."""
         given = list(arguments)
         own = set(given[: given.index("--")] if "--" in given else given)
-        return cls(json="--json" in own, quiet=bool({"-q", "--quiet"} & own), verbose=bool({"-v", "--verbose"} & own))
+        own |= {letter for one in own if re.fullmatch("-[qv]+", one) for letter in one}  # -qv is -q -v
+        return cls(json="--json" in own, quiet=bool({"q", "--quiet"} & own), verbose=bool({"v", "--verbose"} & own))
 
     @cached_property
     def out(self) -> Rich:

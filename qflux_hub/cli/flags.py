@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any
 
@@ -38,6 +38,7 @@ def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., 
         def command(**given: Any) -> None:
             console = Console(**{mode: given.pop(mode) for mode in _MODES})
             console.hear()
+            _require_values(given, parameters)
             for field in chosen:
                 if field.name in given:
                     given[field.name] = _from_command_line(field, given[field.name])
@@ -55,6 +56,18 @@ def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., 
         return command
 
     return decorate
+
+
+def _require_values(given: Mapping[str, Any], parameters: Sequence[inspect.Parameter]) -> None:
+    """Raise UsageError for an empty text. No option means something by it, and an empty path would be this folder, an
+    empty URL the public Hub: what scripts whose variables are not set would get.
+    """
+    for parameter in parameters:
+        value = given.get(parameter.name)
+        if value == "" or (isinstance(value, list) and "" in value):
+            described = parameter.annotation.__metadata__[0]
+            names = getattr(described, "param_decls", None) or [described.metavar or f"--{parameter.name}"]
+            raise UsageError(f"{names[0]} is empty.", hint="A variable of the shell may not be set.")
 
 
 def _parameter(field: Field[Any]) -> inspect.Parameter:
@@ -109,10 +122,10 @@ def _pairs(texts: list[str]) -> Mapping[str, str]:
 def _size(text: str | None) -> int | None:
     if text is None:
         return None
-    parts = re.fullmatch(r"\s*([\d.]+)\s*([kKmMgGtT]?[bB]?)\s*", text)
+    parts = re.fullmatch(r"\s*([\d.]{1,18})\s*([kKmMgGtT]?[bB]?)\s*", text)
     unit = parts[2].upper() if parts else ""
     unit = unit if unit.endswith("B") or not unit else unit + "B"
     try:
-        return int(float(parts[1]) * _UNITS[unit]) if parts else int(text)
+        return int(float(parts[1] if parts else "") * _UNITS[unit])
     except ValueError:
         raise UsageError(f"--shard-size {text!r} is no size.", hint="Bytes, or for example 64MB or 1GB.") from None
