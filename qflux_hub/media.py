@@ -6,10 +6,10 @@ their own beside them. A file of no role has a column of its own name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from qflux_hub.naming import Kind, kind_of
-from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob
+from qflux_hub.sample import CONTROLS, MASK, TARGET, Blob, Sample
 
 IMAGES: Mapping[str, Kind] = {TARGET: "image", CONTROLS: "image", MASK: "image"}
 """The documented columns, in the order in which they lie on disk."""
@@ -74,3 +74,13 @@ def grouped(controls: Sequence[Blob]) -> tuple[Blob, ...]:
     """Controls as columns hold them: images first, then videos, then sounds, those of a kind in their order."""
     order = [*_COLUMNS]
     return tuple(sorted(controls, key=lambda one: order.index(_ROLES[column(CONTROLS, one.name)][1])))
+
+
+def too_large(sample: Sample) -> Iterator[list[Blob]]:
+    """The files of a sample that no cell can hold, column by column."""
+    if sum(blob.size for _, blob in sample.media()) <= LARGEST:
+        return
+    cells: dict[str, list[Blob]] = {}
+    for role, blob in sample.media():
+        cells.setdefault(column(role, blob.name), []).append(blob)
+    yield from (blobs for blobs in cells.values() if sum(blob.size for blob in blobs) > LARGEST)

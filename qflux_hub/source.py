@@ -130,6 +130,8 @@ def _row(sample: Sample) -> dict[str, Any]:
         "mask": sample.mask.name if sample.mask else None,
         "target": sample.target.name if sample.target else None,
         "extra": dict(sample.extra),
+        **({"captions": list(sample.captions)} if sample.captions else {}),
+        **({"others": {name: blob.name for name, blob in sample.others.items()}} if sample.others else {}),
     }
 
 
@@ -352,12 +354,13 @@ def _wishes(scan: Scan, blobs: Mapping[str, Blob], wish: checks.Wish) -> dict[st
         most = len(samples) if wish.decode else MASKS if wish.sums else FEW_MASKS
         for mask in checks.choose_masks(samples, most):
             wishes[mask.name] = replace(wish, tones=True)
-    heard = {blob.name for sample in scan.samples() for role, blob in sample.media() if role in ROLES}
     for name, kind in kinds.items():
         if kind in ("video", "audio"):
             wishes[name] = replace(wish, probe=wish.sums and checks.can_probe(name))
-        elif kind == "file" and name not in heard:
-            wishes[name] = replace(wish, unknown=True)
+    if "file" in kinds.values():
+        played = {blob.name for sample in scan.samples() for role, blob in sample.media() if role in ROLES}
+        unknown = (name for name, kind in kinds.items() if kind == "file" and name not in played)
+        wishes |= dict.fromkeys(unknown, replace(wish, unknown=True))
     return wishes
 
 

@@ -18,17 +18,21 @@ from datasets import Audio, Image, List, Video, load_dataset
 from huggingface_hub import snapshot_download
 
 from qflux_hub import (
+    DataError,
     MissingExtraError,
     check_dataset,
     convert_dataset,
     diff_dataset,
     download_dataset,
     load_editing_dataset,
+    preview_dataset,
+    scan_dataset,
     upload_dataset,
 )
 from qflux_hub.cards import read_card
 from qflux_hub.checks import check_columns, check_sample
 from qflux_hub.containers import container_of
+from qflux_hub.layouts import parquet
 from qflux_hub.naming import kind_of
 from qflux_hub.sample import ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, sniff
@@ -183,6 +187,16 @@ def test_what_is_wrong_with_videos_is_found_in_one_run(tmp_path):
     assert messages[names[5]] == f"{names[5]} is a web page, not a video."
 
 
+def test_clips_that_cannot_be_used_may_be_left_out_of_an_upload(tmp_path, hub, repo):
+    root = lay_lists(tmp_path)
+    write(root / "videos/00001.mp4", clip("videos/00001.mp4")[:-10])
+    with pytest.raises(DataError, match="has 1 error; nothing was sent") as error:
+        upload_dataset(root, repo, hub=hub)
+    assert [finding.code for finding in error.value.report.findings] == ["truncated-media"]
+    report = upload_dataset(root, repo, hub=hub, skip_bad=True)
+    assert (report.splits["train"].samples, report.splits["train"].added) == (2, 2)
+
+
 def test_a_damaged_frame_is_found_by_decoding_all_of_them(tmp_path):
     root = lay_lists(tmp_path, ".flac", count=1)
     whole = clip("videos/00000.flac", frames=60)
@@ -217,6 +231,7 @@ def test_a_file_that_no_cell_can_hold_is_found_before_anything_is_sent():
         assert [(one.code, one.where, one.sample) for one in found] == [("too-large-file", where, ("train", "a"))]
     apart = Sample("a", "train", "Hi", halves[:1], target=replace(large, size=1_250_000_000))
     assert list(check_sample(apart, allow_empty_prompt=False)) == []
+    assert [one.source for one in parquet.place({"train": [apart, replace(apart, target=large)]})["train"]] == [apart]
 
 
 def test_a_name_of_texts_and_files_is_found(tmp_path):
@@ -295,6 +310,12 @@ RICH = {
 
 def test_members_of_a_tar_may_be_videos_sounds_and_anything(tmp_path):
     assert facts(lay_rich(tmp_path)) == RICH
+    row, other = scan_dataset(tmp_path).to_dict()["splits"]["train"]
+    assert (row["captions"], row["others"]) == (
+        ["It talks", "Lips move"],
+        {"flac": "train/other/a.flac", "depth.png": "train/other/a.png"},
+    )
+    assert [*other] == ["id", "prompt", "controls", "mask", "target", "extra", "others"]
     assert codes_of(tmp_path) == [
         ("uneven-controls", "note", "train"),
         ("uneven-masks", "note", "train"),
@@ -358,6 +379,8 @@ def test_the_hub_holds_everything_in_columns_of_its_kind(tmp_path, hub, repo):
         assert facts(tmp_path / name) == RICH
     again = upload_dataset(tmp_path / "webdataset", repo, hub=hub)
     assert not again.changed
+    shown = preview_dataset(repo, out=tmp_path / "page.html", hub=hub)
+    assert shown.pictures == {"made": 5, "unreadable": 0, "side": 1024}
 
 
 def test_files_of_the_same_names_that_lie_about_are_not_taken_for_those_of_the_hub(tmp_path, hub, repo, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qflux_hub import codes, media
 from qflux_hub.report import Finding
-from qflux_hub.sample import Blob, Sample
+from qflux_hub.sample import Sample
 
 _SAME_PROMPT = 5
 """Fewer samples with one prompt are not worth a word; nor are those of less than a twentieth of their split."""
@@ -24,23 +24,14 @@ def check_sample(sample: Sample, *, allow_empty_prompt: bool) -> Iterator[Findin
             yield codes.EMPTY_PROMPT(where, message, line=line, fix="", sample=key, severity="note")
         else:
             yield codes.EMPTY_PROMPT(where, message, line=line, sample=key)
-    if sum(blob.size for _, blob in sample.media()) > media.LARGEST:
-        yield from _check_sizes(sample)
+    for blobs in media.too_large(sample):
+        name, noun = blobs[0].name, "has" if len(blobs) == 1 else "and the other controls have"
+        message = (
+            f"{name} {noun} {sum(blob.size for blob in blobs):,} bytes; a cell on the Hub holds {media.LARGEST:,}."
+        )
+        yield codes.TOO_LARGE_FILE(name, message, sample=key)
     if sample.target is None and sample.split == "train":
         yield codes.MISSING_TARGET(where, f"{sample.id!r} has no target.", line=line, sample=key)
-
-
-def _check_sizes(sample: Sample) -> Iterator[Finding]:
-    """What no cell of a table can hold."""
-    cells: dict[str, list[Blob]] = {}
-    for role, blob in sample.media():
-        cells.setdefault(media.column(role, blob.name), []).append(blob)
-    for blobs in cells.values():
-        size = sum(blob.size for blob in blobs)
-        if size > media.LARGEST:
-            name, noun = blobs[0].name, "has" if len(blobs) == 1 else "and the other controls have"
-            message = f"{name} {noun} {size:,} bytes; a cell on the Hub holds {media.LARGEST:,}."
-            yield codes.TOO_LARGE_FILE(name, message, sample=(sample.split, sample.id))
 
 
 def check_columns(samples: Iterable[Sample]) -> Iterator[Finding]:

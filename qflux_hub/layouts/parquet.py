@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NAME = "parquet"
 SHAPE = "data/train-00000-of-00001.parquet  with the columns  id, prompt, control_images, target_image"
 LOSES: Mapping[str, str] = {
+    "sample": "a file of it is larger than a cell can be",
     "id": "ids are not empty",
     "control": "controls of several kinds come kind by kind: images, videos, sounds",
     "column": "a column of the layout's own has that name",
@@ -523,7 +524,10 @@ def _tail(file: BinaryIO, size: int) -> bytes:
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     """Everything, in its order; of paths only the last part, and controls kind by kind."""
     texts = {name for samples in splits.values() for sample in samples for name in sample.extra}
-    return {split: [_placed(sample, texts) for sample in samples] for split, samples in splits.items()}
+    return {
+        split: [_placed(sample, texts) for sample in samples if not any(media.too_large(sample))]
+        for split, samples in splits.items()
+    }
 
 
 def _placed(sample: Sample, texts: Collection[str]) -> Placed:
