@@ -9,7 +9,8 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,20 @@ from tests.test_sync import settle
 from tests.test_upload_network import lay_large
 
 SHARD = 2_000_000
+Quick = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience for a tenth of a second, and for four times that with transfers."""
-    monkeypatch.setenv("QFLUX_PATIENCE", "0.1")
+def quick(monkeypatch: pytest.MonkeyPatch) -> Quick:
+    """Patience for so many seconds, by default a tenth of one, and for four times that with transfers."""
+
+    @contextmanager
+    def patience(seconds: float = 0.1) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setenv("QFLUX_PATIENCE", str(seconds))
+            yield
+
+    return patience
 
 
 def content(log: list[RequestLog]) -> int:
@@ -66,14 +75,14 @@ def test_after_a_kill_nothing_shows_and_only_what_was_under_way_is_sent_again(
             stored.append(path)
             if len(stored) == 3:
                 enough.set()
-                time.sleep(30)  # the answer does not come before the kill
+                time.sleep(60)  # the answer does not come before the kill
         return answer
 
     forget(hub_log)
     upload = ("upload-dataset", str(root), repo, "--shard-size", str(SHARD), "--quiet")
     with network(hub, after=count) as way:
         with start(*upload, env=env | {"HF_ENDPOINT": way.url}) as run:
-            assert enough.wait(30)
+            assert enough.wait(60)
             run.kill()
     assert [path for path in files(hub, repo) if path.startswith("data/")] == []
     assert commits(hub, repo) == ["initial commit"]
@@ -99,12 +108,12 @@ def test_a_killed_upload_of_edits_leaves_the_old_state_whole(hub: LocalHub, repo
     def stop(method: str, path: str) -> None:
         if is_commit(method, path):
             reached.set()
-            time.sleep(30)
+            time.sleep(60)
 
     with network(hub, before=stop) as way:
         env = environment(tmp_path, HF_TOKEN=hub.token, HF_ENDPOINT=way.url)
         with start("upload-dataset", str(root), repo, env=env) as run:
-            assert reached.wait(30)
+            assert reached.wait(60)
             run.kill()
     assert files(hub, repo) == before
     assert prompts(hub, repo)["c"] == "Prompt of c."
@@ -161,45 +170,45 @@ def silent(hub: LocalHub) -> Iterator[str]:
 
 
 def test_a_transfer_of_which_no_byte_moves_is_an_error(
-    hub: LocalHub, repo: str, tmp_path: Path, silent: str, quick: None
+    hub: LocalHub, repo: str, tmp_path: Path, silent: str, quick: Quick
 ) -> None:
     root = lay_split(tmp_path / "ds", "train", "abc")
-    started = time.monotonic()
-    with pytest.raises(HubError, match=r"no byte moved for 0\.4 seconds") as caught:
+    # A machine with other work may be too slow for so little patience with its first answers, too.
+    with quick(), pytest.raises(HubError, match=r"no byte moved for 0\.4 seconds|timed out") as caught:
         upload_dataset(root, repo, hub=silent, token=hub.token)
     assert caught.value.code == 5
-    assert time.monotonic() - started < 10
     assert upload_dataset(root, repo, hub=hub).changed is True
 
 
 def test_a_commit_that_is_never_answered_is_an_error(
-    hub: LocalHub, repo: str, tmp_path: Path, silent: str, quick: None
+    hub: LocalHub, repo: str, tmp_path: Path, silent: str, quick: Quick
 ) -> None:
     root = lay_split(tmp_path / "ds", "train", "abc")
     upload_dataset(root, repo, hub=hub)
     (root / "train/training_images/c.txt").unlink()
     (root / "train/training_images/c.png").unlink()
-    with pytest.raises(HubError, match=r"No answer from .*: timed out|no byte moved"):
+    with quick(), pytest.raises(HubError, match=r"No answer from .*: timed out|no byte moved"):
         upload_dataset(root, repo, hub=silent, token=hub.token)
     assert len(commits(hub, repo)) == 2
 
 
-def test_waiting_for_the_writer_is_no_stall(hub: LocalHub, repo: str, quick: None) -> None:
+def test_waiting_for_the_writer_is_no_stall(hub: LocalHub, repo: str, quick: Quick) -> None:
     api(hub).create_repo(repo, repo_type="dataset")
     data = b"x" * 1_000_000
 
     def write_slowly(sink: object) -> None:
         sink.write(data)  # type: ignore[attr-defined]
-        time.sleep(0.8)
+        time.sleep(4.2)
         sink.write(data)  # type: ignore[attr-defined]
 
-    sent = Hub(hub.url, Token(hub.token, "given")).send(repo, "slow", write_slowly)
+    with quick(1):
+        sent = Hub(hub.url, Token(hub.token, "given")).send(repo, "slow", write_slowly)
     assert sent.size == 2_000_000
 
 
 @pytest.mark.parametrize("part", ["/reconstructions/", "/xorb"], ids=["plan", "content"])
 def test_a_download_of_which_no_byte_moves_is_an_error(
-    hub: LocalHub, repo: str, quick: None, part: str, monkeypatch: pytest.MonkeyPatch
+    hub: LocalHub, repo: str, quick: Quick, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "0s")
     api(hub).create_repo(repo, repo_type="dataset")
@@ -217,8 +226,9 @@ def test_a_download_of_which_no_byte_moves_is_an_error(
 
     with network(hub, before=wait) as way:
         here = Hub(way.url, Token(hub.token, "given"))
-        with pytest.raises(HubError, match="failed: ") as caught:
-            list(here.fetch(repo, here.head(repo, "noise", "main", "dataset"), repo_type="dataset"))
+        head = here.head(repo, "noise", "main", "dataset")
+        with quick(), pytest.raises(HubError, match="failed: ") as caught:
+            list(here.fetch(repo, head, repo_type="dataset"))
         end.set()
     assert caught.value.code == 5
     assert 6 <= sum(part in path for path in asked) <= 12
