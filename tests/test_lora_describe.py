@@ -519,6 +519,17 @@ def test_a_server_that_ignores_ranges_is_cut_off(hub: LocalHub):
     assert taken
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_the_configuration_in_a_repo_tells_its_base(hub: LocalHub, repo: str, full: bool):
+    config = b"model:\n  pretrained_model_name_or_path: Qwen/Qwen-Image-Edit-2509\n  lora: {r: 2, lora_alpha: 1}\n"
+    client = api(hub)
+    client.create_repo(repo)
+    for name, content in (("a.safetensors", lora(modules=QWEN[:4], width=3072)), ("train_config.yaml", config)):
+        client.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=repo)
+    found = inspect_lora(f"{repo}/a.safetensors", hub=hub, full=full)
+    assert (found.family.candidates, found.alpha, found.scale) == (("Qwen/Qwen-Image-Edit-2509",), 1.0, 0.5)
+
+
 def test_two_revisions_are_compared(hub: LocalHub, tmp_path: Path):
     client = api(hub)
     client.create_repo("me/two-revisions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from qflux_hub.lora.values import Wanted
 from qflux_hub.options import InspectKeywords, InspectOptions
 from qflux_hub.report import Progress
 
+Configs = Mapping[str, Mapping[str, Any]]
 _REMOTE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(?P<path>.+))?")
 
 
@@ -91,8 +92,10 @@ def _on_disk(path: Path, options: InspectOptions, progress: Progress) -> Iterato
     yield _local_side(found[0], str(found[0]), options, progress)
 
 
-def _local_side(path: Path, shown: str, options: InspectOptions, progress: Progress) -> Side:
-    weights = open_weights(path, shown)
+def _local_side(
+    path: Path, shown: str, options: InspectOptions, progress: Progress, configs: Configs | None = None
+) -> Side:
+    weights = open_weights(path, shown, configs)
     read_weights(weights, progress, Wanted(tensor_sha256=True, values=options.full))
 
     def read(begin: int, end: int) -> bytes:
@@ -134,7 +137,8 @@ def _on_hub(
     if options.full:
         file = hub.head(repo_id, path, revision)
         fetched = fetch_to_cache(hub, repo_id, file, revision, progress)
-        side = _local_side(fetched.path, shown, options, progress)
+        configs = _configs_on_hub(hub, repo_id, file.path, file.commit)
+        side = _local_side(fetched.path, shown, options, progress, configs)
         side.lora.commit = file.commit
         return side
     remote = _Remote(hub, repo_id, path, revision)
@@ -148,18 +152,19 @@ def _described(shown: str, remote: _Remote) -> tuple[Lora, Header | None]:
     except HeaderError as error:
         return unreadable(shown, remote.size, error), None
     lora = describe(shown, header, remote.read, everything=False)
-    if lora.alpha is None or lora.format == "peft":
-        lora = describe(shown, header, remote.read, configs=_configs_on_hub(remote), everything=False)
+    if lora.alpha is None or lora.format == "peft" or len(lora.family.candidates) != 1:
+        configs = _configs_on_hub(remote.hub, remote.repo_id, remote.path, remote.commit)
+        lora = describe(shown, header, remote.read, configs=configs, everything=False)
     lora.sha256, lora.commit = remote.sha256 or None, remote.commit
     return lora, header
 
 
-def _configs_on_hub(remote: _Remote) -> dict[str, dict[str, Any]]:
+def _configs_on_hub(hub: Hub, repo_id: str, path: str, commit: str) -> Configs:
     """The configurations beside a file of a repo, as far as they are there and readable."""
-    folder = remote.path.rpartition("/")[0]
+    folder = path.rpartition("/")[0]
     configs = {}
     for name in (ADAPTER_CONFIG, TRAIN_CONFIG):
         with suppress(NotFoundError, SettingsError):
-            path = f"{folder}/{name}" if folder else name
-            configs[name] = read_settings(name, remote.hub.read(remote.repo_id, path, remote.commit, repo_type="model"))
+            there = f"{folder}/{name}" if folder else name
+            configs[name] = read_settings(name, hub.read(repo_id, there, commit, repo_type="model"))
     return configs
