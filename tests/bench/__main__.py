@@ -1,6 +1,6 @@
 """Benchmarks: each prints a table of costs and ratios, measured within one run.
 
-    python -m tests.bench                     # all, about fifteen minutes, 3 GB of disk
+    python -m tests.bench                     # all, about half an hour, 6 GB of disk
     python -m tests.bench upload again        # only these
     python -m tests.bench --quick             # small sizes, to see that they run
     python -m tests.bench --markdown          # tables to paste into a page
