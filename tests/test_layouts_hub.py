@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from qflux_hub import convert_dataset, download_dataset, layouts, preview_dataset, upload_dataset
+from qflux_hub import (
+    VerificationError,
+    convert_dataset,
+    download_dataset,
+    layouts,
+    preview_dataset,
+    upload_dataset,
+)
 from tests.builders import lay, lay_split, picture
-from tests.jobtools import api, forget, tree, writes
+from tests.jobtools import Answer, api, forget, network, tree, writes
 
 
 @pytest.fixture(params=layouts.names())
@@ -64,3 +71,23 @@ def test_of_large_files_in_a_repo_only_what_is_wanted_is_fetched(hub, repo, tmp_
     assert tree(tmp_path / "some") == {path: data for path, data in tree(root).items() if "s3" in path} | {
         "train/training_images/s3.txt": b"Prompt of s3."
     }
+
+
+def test_bytes_of_a_plain_repo_that_come_altered_are_not_written(hub, repo, tmp_path):
+    root = lay_split(tmp_path / "plain", bases="ab")
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=root)
+    needle = picture("train/control_images/b.png")
+
+    def flip(method: str, path: str, answer: Answer) -> Answer:
+        if needle not in answer.body:
+            return answer
+        return Answer(answer.status, answer.headers, answer.body.replace(needle, needle[:-1] + b"?"))
+
+    with network(hub, after=flip) as way:
+        with pytest.raises(VerificationError, match=r"control_images/b\.png of .* arrives with other bytes") as error:
+            download_dataset(repo, tmp_path / "out", hub=way.url, token=hub.token)
+        with pytest.raises(VerificationError):
+            download_dataset(repo, tmp_path / "out", hub=way.url, token=hub.token, only=["b"])
+    assert error.value.code == 7
+    assert not any("control_images/b.png" in path or path.endswith("b.txt") for path in tree(tmp_path / "out"))

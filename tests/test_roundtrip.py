@@ -71,7 +71,7 @@ def test_a_dataset_that_was_read_from_a_layout_loses_nothing_by_being_written_to
 
 @pytest.mark.parametrize(("first", "second"), [*permutations(NAMES, 2)])
 @given(splits=datasets(PLAIN_IDS, odd=False))
-@quick
+@settings(quick, max_examples=5)
 def test_plain_datasets_go_there_and_come_back(first, second, splits):
     with tempfile.TemporaryDirectory() as folder:
         a, b, c = (Path(folder, name) for name in "abc")
