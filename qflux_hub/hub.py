@@ -77,6 +77,14 @@ class Token:
     value: str = field(repr=False)
     source: str
 
+    def __post_init__(self) -> None:
+        """Raises AuthError for what cannot be sent in a header; the client would print it in its own error."""
+        if not re.fullmatch(r"[!-~]+", self.value):
+            raise AuthError(
+                f"The token {self.source} is none: it is empty, or holds spaces, line ends or letters beyond ASCII.",
+                hint="Copy it again; it is one word such as hf_….",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
@@ -181,21 +189,29 @@ def _logged(hub: Hub) -> Hub:
 
 
 def _embedded(served: LocalHub, token: str | None) -> Hub:
-    given = Token(token, "given") if token else Token(served.token, "of the embedded hub")
+    given = Token(token.strip(), "given") if token else Token(served.token, "of the embedded hub")
     return Hub(served.url, given, (), identity=f"local-{os.path.realpath(served.dir)}")
 
 
 def _resolve(url: str | None, explicit: str | None) -> tuple[str, Token | None, tuple[Finding, ...]]:
     """(endpoint, token, warnings). The environment's tokens go to the environment's endpoint only."""
-    from huggingface_hub import constants
-
-    home = constants.ENDPOINT.rstrip("/")
+    home = _home()
     endpoint = (url or home).rstrip("/")
-    if not endpoint.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is no Hub.", hint="Give a URL such as http://127.0.0.1:5000, or `local`.")
+    if not re.match(r"https?://[^/?#]", endpoint):
+        raise UsageError(f"{endpoint!r} is no Hub.", hint="Give a URL such as http://127.0.0.1:5000, or `local`.")
+    if re.match(r"https?://[^/?#]*@", endpoint):
+        message = "A Hub's URL has no user or password in it: they would show in messages and cards."
+        raise UsageError(message, hint="Give an access token with --token or HF_TOKEN.")
     if explicit:
         return endpoint, Token(explicit.strip(), "given"), ()
     return (endpoint, *find_token()) if endpoint == home else (endpoint, None, ())
+
+
+def _home() -> str:
+    """The endpoint of the environment; an empty ``HF_ENDPOINT``, as CI systems set it, is none."""
+    from huggingface_hub import constants
+
+    return (constants.ENDPOINT or "https://huggingface.co").rstrip("/")
 
 
 def find_token() -> tuple[Token | None, tuple[Finding, ...]]:
@@ -225,12 +241,20 @@ def check_repo_id(repo_id: str) -> str:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no repo id: {error}", hint="It has the form user/name.") from error
+        hint = "It is user/name, of letters, digits, '-', '_' and '.', without '--' and '..', nor .git at its end."
+        raise UsageError(f"{repo_id!r} is no repo id.", hint=hint) from error
     if "/" not in repo_id:
         raise UsageError(
             f"{repo_id!r} has no namespace.", hint=f"Write user/{repo_id}, with your user or organisation."
         )
     return repo_id
+
+
+def check_ref(name: str | None) -> None:
+    """Raises UsageError when git would not let a branch or tag be called ``name``."""
+    if name and re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(?:/|$)", name):
+        hint = "Use letters, digits, '-', '_', '.' and '/', as in v1.0."
+        raise UsageError(f"{name!r} cannot name a branch or a tag.", hint=hint)
 
 
 class Hub:
@@ -264,9 +288,7 @@ class Hub:
         """Where downloads are kept: None (the client's own place) for the environment's endpoint, else a place of this
         hub's own, so that the same repo id on two hubs never mixes.
         """
-        from huggingface_hub import constants
-
-        if self._identity is None and self.endpoint == constants.ENDPOINT.rstrip("/"):
+        if self._identity is None and self.endpoint == _home():
             return None
         name = hashlib.sha256(self.name.encode()).hexdigest()[:16]
         return cache_root() / "hubs" / name
@@ -713,7 +735,7 @@ class Hub:
     @contextmanager
     def _translated(self, what: str, revision: str | None = None) -> Iterator[None]:
         """Turn the clients' errors into ours."""
-        from huggingface_hub.errors import HTTPError
+        from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
         try:
             with _CLIENT.at_work():
@@ -722,6 +744,9 @@ class Hub:
             raise
         except HTTPError as error:
             raise self._error(error, what, revision) from error
+        except OfflineModeIsEnabled as error:
+            message = f"HF_HUB_OFFLINE is set, which forbids every request, so {self.endpoint} was not asked."
+            raise HubError(message, hint="Unset it for this command.") from error
         except (RuntimeError, OSError) as error:  # what hf_xet raises
             raise self._xet_error(error, what) from error
 
@@ -769,8 +794,10 @@ class Hub:
             return HubError(
                 f"No answer from {self.endpoint}: {reason}.", hint="Check the network and --hub / HF_ENDPOINT."
             )
+        passing = status == 429 or status >= 500
         return HubError(
-            f"{self.endpoint} answered {status} for {what}: {said or 'no reason given'}.", hint="Try again later."
+            f"{self.endpoint} answered {status} for {what}: {said.rstrip('.') or 'no reason given'}.",
+            hint="Try again later." if passing else "",
         )
 
     def _xet_error(self, error: Exception, what: str) -> QfluxError:

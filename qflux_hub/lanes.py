@@ -26,7 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from qflux_hub.errors import QfluxError
+from qflux_hub.errors import QfluxError, UsageError
 
 PIECE = 1024 * 1024
 PARALLEL_FROM = 64 * 1024 * 1024
@@ -159,16 +159,22 @@ def session(silence: float = 0) -> Any:
 # --- patience ---------------------------------------------------------------------------------------------------
 
 
+_LONGEST = 86_400
+
+
 def patience() -> float:
     """Seconds without a byte after which a request counts as lost: 30, or ``QFLUX_PATIENCE``.
 
     The client's own requests wait for ever. A lost request is repeated five times, so that a Hub that takes requests
-    and never answers is given up after less than four minutes.
+    and never answers is given up after less than four minutes. Raises UsageError for what is no such number.
     """
-    try:
-        return float(os.environ["QFLUX_PATIENCE"])
-    except (KeyError, ValueError):
-        return 30
+    text = os.environ.get("QFLUX_PATIENCE") or "30"
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) <= _LONGEST:
+            return seconds
+    raise UsageError(
+        f"QFLUX_PATIENCE={text!r} is no number of seconds.", hint=f"It is more than 0, at most {_LONGEST:,}."
+    )
 
 
 def transfer_patience() -> float:

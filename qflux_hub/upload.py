@@ -35,7 +35,7 @@ from qflux_hub.errors import (
     VisibilityError,
 )
 from qflux_hub.features import features
-from qflux_hub.hub import Add, Commit, Hub, RepoState, check_repo_id, open_hub
+from qflux_hub.hub import Add, Commit, Hub, RepoState, check_ref, check_repo_id, open_hub
 from qflux_hub.index import Entry, Index, ShardRecord
 from qflux_hub.merge import Contents, Merge, merge
 from qflux_hub.naming import split_extension
@@ -86,6 +86,8 @@ def upload_dataset(
     chosen = UploadOptions(private=private, **options)
     if chosen.workers < 1 or (chosen.shard_size is not None and chosen.shard_size < 1):
         raise UsageError("`workers` and `shard_size` are at least 1.")
+    check_ref(chosen.revision)
+    check_ref(chosen.tag)
     return _Upload(check_repo_id(repo_id), chosen, progress or Progress()).run(source)
 
 

@@ -33,6 +33,25 @@ def chosen(home: Path, *arguments: str, **variables: str) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.parametrize("broken", ["hf_first\nhf_second", "hf_x\x00", "hf_ü", "hf_x hf_y", " "])
+def test_what_cannot_be_sent_as_a_token_is_refused_unprinted(
+    broken: str, hub: LocalHub, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client's error for a header that it cannot send has the header in it."""
+    for mode in ("--json", "--verbose"):
+        assert run(["diff", str(photos), "me/x", "--hub", hub.url, "--token", broken, mode]) == 3
+        said = "".join(capfd.readouterr())
+        assert "hf_first" not in said
+        assert "The token given is none" in said
+
+
+def test_a_broken_token_of_the_environment_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_first\nhf_second")
+    with pytest.raises(AuthError, match="The token from HF_TOKEN is none") as raised:
+        find_token()
+    assert "hf_first" not in str(raised.value)
+
+
 # --- which one --------------------------------------------------------------------------------------------------
 
 
@@ -97,6 +116,28 @@ def test_a_variable_names_the_hub_when_no_argument_does(tmp_path: Path) -> None:
     assert chosen(tmp_path, QFLUX_HUB="http://127.0.0.1:10") == "http://127.0.0.1:10 None"
     assert chosen(tmp_path, "http://127.0.0.1:11", QFLUX_HUB="http://127.0.0.1:10") == "http://127.0.0.1:11 None"
     assert "of the embedded hub" in chosen(tmp_path, QFLUX_HUB="local")
+    assert chosen(tmp_path, HF_ENDPOINT="") == "https://huggingface.co None"
+
+
+def test_offline_mode_is_told_as_what_it_is(hub: LocalHub, tmp_path: Path, photos: Path) -> None:
+    env = environment(tmp_path, HF_HUB_OFFLINE="1")
+    ran = qflux("diff", str(photos), "me/x", "--hub", hub.url, "--token", hub.token, env=env)
+    assert (ran.returncode, ran.stderr.splitlines()) == (
+        5,
+        [
+            f"error: HF_HUB_OFFLINE is set, which forbids every request, so {hub.url} was not asked.",
+            "Unset it for this command.",
+        ],
+    )
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", "1e9"])
+def test_patience_is_a_number_of_seconds(
+    seconds: str, hub: LocalHub, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QFLUX_PATIENCE", seconds)
+    with pytest.raises(UsageError, match="QFLUX_PATIENCE"):
+        upload_dataset(photos, "me/x", hub=hub, dry_run=True)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "huggingface.co", "Local", "/tmp"])  # noqa: S108

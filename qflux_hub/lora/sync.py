@@ -22,7 +22,7 @@ from qflux_hub.errors import (
     DataError,
     RefusedError,
 )
-from qflux_hub.hub import Add, Commit, Stream, check_repo_id, open_hub
+from qflux_hub.hub import Add, Commit, Stream, check_ref, check_repo_id, open_hub
 from qflux_hub.lora.card import CARD, CardInput, base_of, check_card, model_card
 from qflux_hub.lora.describe import Lora
 from qflux_hub.lora.family import named_base
@@ -61,6 +61,8 @@ def upload_lora(
     """
     started = time.perf_counter()
     chosen = LoraUploadOptions(private=private, **options)
+    check_ref(chosen.revision)
+    check_ref(chosen.tag)
     with tempfile.TemporaryDirectory(prefix="qflux-") as scratch:
         report = _Sync(check_repo_id(repo_id), chosen, progress or Progress(), Path(scratch)).run(src)
     report.seconds = time.perf_counter() - started
