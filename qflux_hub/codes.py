@@ -639,6 +639,14 @@ DAMAGED_IMAGE = _code(
     and WebP files are not looked at; those of other formats are, or have checksums.""",
     "copy or download it again",
 )
+FRAMES_DIFFER = _code(
+    "frames-differ",
+    "warning",
+    "A target video has another number of frames than its control.",
+    """Models that follow a control frame by frame need as many of both; trainers cut the longer one, or pick frames of
+    each that do not belong together. Told where the library that reads videos is installed.""",
+    "cut both to the same part",
+)
 NOT_A_SOUND = _code(
     "not-a-sound",
     "error",

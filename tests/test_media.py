@@ -38,7 +38,7 @@ from qflux_hub.sample import ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, sniff
 from qflux_hub.sounds import NotASoundError, look_at_sound
 from tests import layouttools
-from tests.builders import SOUNDS, VIDEOS, clip, lay, picture, scan, write
+from tests.builders import SOUNDS, VIDEOS, clip, lay, picture, scan, table, write
 from tests.jobtools import fetch, tree
 
 # --- what a file is ---------------------------------------------------------------------------------------------
@@ -185,6 +185,19 @@ def test_what_is_wrong_with_videos_is_found_in_one_run(tmp_path):
     assert messages[names[1]] == f"{names[1]} cannot be shown as a video: it is a PNG image."
     assert messages[names[2]] == f"{names[2]} is a WEBM file."
     assert messages[names[5]] == f"{names[5]} is a web page, not a video."
+
+
+def test_a_target_of_another_length_or_shape_than_its_control_is_found(tmp_path):
+    root = lay(tmp_path, "train/control_images/a.mp4", "train/training_images/a.txt")
+    lay(root, "train/control_images/b.mp4", "train/training_images/b.txt")
+    write(root / "train/training_images/a.mp4", clip("target.mp4", frames=7))
+    write(root / "train/training_images/b.mp4", clip("target.mp4", size=(32, 32)))
+    assert codes_of(root) == [
+        ("frames-differ", "warning", "train/training_images/a.mp4"),
+        ("aspect-differs", "warning", "train/training_images/b.mp4"),
+    ]
+    messages = [finding.message for finding in check_dataset(root).findings]
+    assert messages[0] == ("train/training_images/a.mp4 has 7 frames, its control train/control_images/a.mp4 has 4.")
 
 
 def test_clips_that_cannot_be_used_may_be_left_out_of_an_upload(tmp_path, hub, repo):
@@ -334,7 +347,7 @@ def test_layouts_that_hold_everything_lose_nothing(tmp_path, name):
     ("name", "lost"),
     [
         ("metadata", {"other pose.npy": 1}),
-        ("csv", {"captions": 1, "other depth.png": 1, "other flac": 1, "other pose.npy": 1, "column seed": 1}),
+        ("csv", {"other depth.png": 1, "other flac": 1, "other pose.npy": 1, "column seed": 1}),
         ("directory", {"captions": 1, "other depth.png": 1, "other flac": 1, "other pose.npy": 1, "column seed": 1}),
     ],
 )
@@ -485,6 +498,21 @@ def test_metadata_tables_of_videofolder_in_every_form(tmp_path, kind):
         {"depth": "a.png"},
         {"depth": "b.png"},
     ]
+
+
+def test_a_csv_holds_captions_one_or_several(tmp_path):
+    rows = [["a.png", "A", '["A cat", "A, mat"]'], ["b.png", "B", "One more"], ["c.png", "C", ""]]
+    lay(tmp_path / "in", "a.png", "b.png", "c.png", train_csv=table(["control", "prompt", "captions"], *rows))
+    read = scan(tmp_path / "in")
+    assert [(one.captions, dict(one.extra)) for one in read.samples] == [
+        (("A cat", "A, mat"), {}),
+        (("One more",), {}),
+        ((), {}),
+    ]
+    assert read.codes == []
+    convert_dataset(tmp_path / "in", tmp_path / "out", as_="csv")
+    rows[1][2] = '["One more"]'
+    assert (tmp_path / "out/train.csv").read_text() == table(["control", "prompt", "captions"], *rows)
 
 
 def test_a_column_that_names_files_from_elsewhere_stays_a_text(tmp_path):

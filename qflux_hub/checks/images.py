@@ -121,6 +121,11 @@ def check_media(sample: Sample, facts: Mapping[str, ImageFacts]) -> Iterator[Fin
                 "another aspect, so that one is cropped or stretched to fit the other."
             )
             yield codes.ASPECT_DIFFERS(sample.target.name, message, sample=key)
+    if sample.target and main and kind_of(sample.target.name) == kind_of(main.name) == "video":
+        after, before = (facts[blob.name].frames if blob.name in facts else 0 for blob in (sample.target, main))
+        if after and before and after != before:
+            message = f"{sample.target.name} has {after:,} frames, its control {main.name} has {before:,}."
+            yield codes.FRAMES_DIFFER(sample.target.name, message, sample=key)
 
 
 def _check_mask(mask: Blob, facts: Mapping[str, ImageFacts], key: tuple[str, str]) -> Iterator[Finding]:

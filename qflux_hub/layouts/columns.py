@@ -9,16 +9,17 @@ from difflib import get_close_matches
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
-from qflux_hub.layouts.roles import usual
+from qflux_hub.layouts.roles import captions, usual
 from qflux_hub.layouts.rows import Row, normal_path
 from qflux_hub.naming import lacking
 from qflux_hub.report import Finding, Found
-from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, TARGET
 from qflux_hub.texts import clean_prompt
 
 _ROLES = {
     "id": ("id",),
     "prompt": ("prompt",),
+    "captions": (CAPTIONS,),
     "target": ("image", "target", "target_image", "path_target"),
     "mask": ("mask", "control_mask", "path_mask"),
     "control": ("control", "path_control"),
@@ -54,6 +55,7 @@ class Columns:
             mask=normal_path(cell("mask")),
             controls=tuple([(number, normal_path(cells[position].strip())) for number, position in self.controls]),
             extra={name: cells[position] for name, position in self.extra.items()} if self.extra else NO_EXTRA,
+            captions=captions(cells[self.roles["captions"]]) if "captions" in self.roles else (),
         )
 
 

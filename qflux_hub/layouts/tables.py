@@ -2,9 +2,9 @@
 
 Both dialects of column names are read: ``image|target|target_image|path_target``, ``control|path_control``,
 ``control_N|path_control_N`` (in the order of N; gaps are allowed), ``mask|control_mask|path_mask``, ``prompt`` and
-``id``. Every cell is text; other columns are carried along as text. Rows keep the order of the file. UTF-8; comma,
-semicolon or tab. A mask that no column names is looked for as ``<stem>_mask.*`` beside the main control, then beside
-the target.
+``id``. Every cell is text; ``captions`` holds one, or several as a JSON list; other columns are carried along as text.
+Rows keep the order of the file. UTF-8; comma, semicolon or tab. A mask that no column names is looked for as
+``<stem>_mask.*`` beside the main control, then beside the target.
 
 The id of a sample is its ``id`` cell, else its target's stem, else its first control's stem; samples whose stems
 clash are called by the path without extension instead.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import posixpath
 import re
 from collections import defaultdict
@@ -43,7 +44,7 @@ from qflux_hub.naming import (
     stem,
 )
 from qflux_hub.report import Finding, Found
-from qflux_hub.sample import CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, TARGET, Sample
 from qflux_hub.texts import clean_prompt, decode_table
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, bases, has_media
@@ -55,7 +56,6 @@ LOSES: Mapping[str, str] = {
     "sample": "it has no control, or a file with an extension that is not read",
     "id": "white space around it is no part of a cell",
     "prompt": "outer white space and line ends of Windows are no part of a prompt",
-    "captions": "there is one prompt in a row",
     "other": "cells name only files that have a role",
     "column": "its name has a meaning of its own here; or cells without a value, which become empty ones",
     "file": "some disk cannot hold it, or holds another file by it",
@@ -255,6 +255,7 @@ def _sample(row: Row, split: str, name: str, path: str, files: Files, found: Fou
         mask=blob(mask) if mask else None,
         target=blob(target) if target else None,
         extra=row.extra,
+        captions=row.captions,
         place=f"{path}:{row.line}",
     )
 
@@ -351,7 +352,7 @@ def _placed(samples: Sequence[Sample], paths: Sequence[tuple[str, ...] | None]) 
         used.add(name)
         prompt = clean_prompt(without_nul(sample.prompt).strip())
         extra = {column: without_nul(sample.extra.get(column) or "") for column in columns}
-        yield Placed(sample, name, prompt, extra, own or ())
+        yield Placed(sample, name, prompt, extra, own or (), sample.captions)
 
 
 def _extra_columns(samples: Sequence[Sample]) -> list[str]:
@@ -395,6 +396,7 @@ def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) ->
     ids = ids_of(rows, "", "", lambda _: None) != [one.id for one in samples]
     targets = any(one.of(TARGET) for one in samples)
     masks = any(one.of(MASK) and not _finds_its_mask(one, by_stem) for one in samples)
+    captions = any(one.captions for one in samples)
     extra = list(samples[0].extra) if samples else []
 
     def cells(one: Placed) -> Iterator[str]:
@@ -407,6 +409,8 @@ def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) ->
         if masks:
             yield next(iter(one.of(MASK)), "")
         yield one.prompt
+        if captions:
+            yield json.dumps(one.captions, ensure_ascii=False) if one.captions else ""
         yield from (one.extra[column] or "" for column in extra)
 
     header = [
@@ -414,7 +418,7 @@ def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) ->
         *(["image"] * targets),
         *(f"control_{number}" if number else "control" for number in range(controls)),
     ]
-    yield _line([*header, *(["mask"] * masks), "prompt", *extra])
+    yield _line([*header, *(["mask"] * masks), "prompt", *([CAPTIONS] * captions), *extra])
     yield from (_line(cells(one)) for one in samples)
 
 
