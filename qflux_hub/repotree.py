@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -52,6 +54,7 @@ class RepoTree:
         self._listed = files
         self._opener = _RepoOpener(hub, repo_id, commit, files, whole=whole)
         self._texts: dict[str, bytes] = {}
+        self._fetched: set[str] = set()
         for path in sorted(files):
             folder, _, name = path.rpartition("/")
             if path not in without and not any(map(is_litter, path.split("/"))):
@@ -71,17 +74,24 @@ class RepoTree:
 
     def read(self, path: str) -> bytes:
         """All bytes of a small file; with a prompt, those that come after it in its folder are fetched."""
-        if path not in self._texts and path.endswith(PROMPT_EXTENSION):
-            folder, _, name = path.rpartition("/")
-            after = (f"{folder}/{other}".lstrip("/") for other in self.files.get(folder, ()) if other >= name)
-            texts = [other for other in after if other.endswith(PROMPT_EXTENSION) and self._listed[other].size < _BLOCK]
+        if path not in self._fetched and path.endswith(PROMPT_EXTENSION):
+            batch = [path, *islice(self._after(path), _TEXTS - 1)]
             with ThreadPoolExecutor(_READERS) as pool:
-                batch = [path, *(other for other in texts if other != path)][:_TEXTS]
-                self._texts = dict(zip(batch, pool.map(self._opener.content, batch), strict=True))
+                self._texts.update(zip(batch, pool.map(self._opener.content, batch), strict=True))
+            self._fetched.update(batch)
         if path in self._texts:
             return self._texts.pop(path)
         with self.blob(path).open() as file:
             return file.read()
+
+    def _after(self, path: str) -> Iterator[str]:
+        """The small texts of a folder that come after one, but for those that were fetched."""
+        folder, _, name = path.rpartition("/")
+        names = self.files.get(folder, [])
+        for other in islice(names, bisect_right(names, name), None):
+            beside = f"{folder}/{other}".lstrip("/")
+            if other.endswith(PROMPT_EXTENSION) and beside not in self._fetched and self._listed[beside].size < _BLOCK:
+                yield beside
 
 
 class _RepoOpener:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from qflux_hub import (
@@ -71,6 +73,23 @@ def test_of_large_files_in_a_repo_only_what_is_wanted_is_fetched(hub, repo, tmp_
     assert tree(tmp_path / "some") == {path: data for path, data in tree(root).items() if "s3" in path} | {
         "train/training_images/s3.txt": b"Prompt of s3."
     }
+
+
+def test_every_file_of_a_plain_repo_is_asked_for_once(hub, hub_log, repo, tmp_path):
+    root = lay_split(tmp_path / "plain", bases=[f"{base}{end}" for base in "abc" for end in ("", "-1", ".x", "_2")])
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=root)
+    forget(hub_log)
+    download_dataset(repo, tmp_path / "out", hub=hub)
+    wanted = sorted(path.removeprefix("train/") for path in tree(root))
+
+    def asked():
+        return sorted(one.path.partition("/train/")[2] for one in hub_log if "/train/" in one.path)
+
+    until = time.monotonic() + 60  # a request is logged after its answer
+    while len(asked()) < len(wanted) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert asked() == wanted
 
 
 def test_bytes_of_a_plain_repo_that_come_altered_are_not_written(hub, repo, tmp_path):
