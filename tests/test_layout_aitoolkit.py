@@ -21,6 +21,14 @@ def test_folders_of_one_split_lie_at_the_top(tmp_path):
     }
 
 
+def test_a_table_beside_the_folders_comes_first(tmp_path):
+    names = ("train/target/a.txt", "train/target/a.png", "train/control/a.png")
+    lay(tmp_path, *names, train_csv="image,control,prompt\ntrain/target/a.png,train/control/a.png,Hi\n")
+    read = scan(tmp_path)
+    assert (read.layout, [one.prompt for one in read.samples]) == ("csv", ["Hi"])
+    assert [one.prompt for one in scan(tmp_path, "aitoolkit").samples] == ["Prompt of a."]
+
+
 def test_what_belongs_to_no_sample_is_found(tmp_path):
     lay(tmp_path, *(f"train/images/{name}" for name in ("a.txt", "a.png", "b.txt", "b.png", "c.png", "d.txt")))
     lay(tmp_path, "train/control/a.png", "train/control/a.jpg", "train/control/x.png", "train/masks/y.png")

@@ -70,9 +70,11 @@ def evidence(tree: Tree, splits: Sequence[str]) -> Sequence[str]:
     return [f"{folder}/" for one in sets for folder in (one.target, *one.controls)]
 
 
-def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the protocol's signature
-    """None: folders of the same names beside captions are nothing else."""
-    return ""
+def doubt(tree: Tree, splits: Sequence[str]) -> str:
+    """A table in the same place tells of the files itself, and captions beside them are left from somewhere."""
+    folders = ("", *splits)
+    tables = [name for folder in folders for name in tree.files.get(folder, ()) if name.endswith((".csv", ".jsonl"))]
+    return f"{tables[0]} may tell of the same files" if tables else ""
 
 
 def _sets(tree: Tree) -> dict[str, _Set]:
