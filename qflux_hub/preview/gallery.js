@@ -365,7 +365,7 @@
 
   function buildHeader() {
     const counts = data.counts;
-    const words = [data.layout === "hub" ? "on the Hub" : `${data.layout} layout`, ...(data.splits.length === 1 ? [data.splits[0][0]] : []), plural(counts.files, "image"), bytes(counts.bytes)];
+    const words = [data.layout === "hub" ? "on the Hub" : `${data.layout} layout`, ...(data.splits.length === 1 ? [data.splits[0][0]] : []), plural(counts.files, pictures.some((one) => one.clip) ? "file" : "image"), bytes(counts.bytes)];
     if (!counts.errors && !counts.warnings && !counts.notes) words.push("no findings");
     $("facts").textContent = words.join(" · ");
     $("source").textContent = data.title;
