@@ -188,8 +188,8 @@ UNUSED_FILE = _code(
     "note",
     "A file or folder is not part of the dataset.",
     """It is neither an image nor a prompt, or lies where none is expected. It is left aside. One finding stands for all
-    files of a folder. A warning for a folder such as `train/masks/`, whose images have the names of samples: masks and
-    controls are looked for in `control_images/` alone.""",
+    files of a folder. A warning for a folder such as `train/masks/` or `masks/`, whose images have the names of
+    samples: masks and controls are looked for in `control_images/` alone.""",
 )
 JUNK = _code(
     "junk",

@@ -284,11 +284,12 @@ def test_other_files_and_folders_are_reported_once_a_folder(tmp_path):
     assert {(finding.code, finding.severity) for finding in result.findings} == {("unused-file", "note")}
 
 
-def test_a_folder_of_masks_that_nobody_looks_into_is_warned_of(tmp_path):
+@pytest.mark.parametrize("folder", ["train/masks", "Masks", "control_masks"])
+def test_a_folder_of_masks_that_nobody_looks_into_is_warned_of(tmp_path, folder):
     lay_split(tmp_path, bases=["a", "b", "c"])
-    finding = scan(lay(tmp_path, "train/masks/a.png", "train/masks/b.png", "train/masks/z.png")).finding("unused-file")
-    assert (finding.severity, finding.where) == ("warning", "train/masks/a.png")
-    assert finding.message == "train/masks/ has images named like samples, such as a.png (2 in all): not used."
+    finding = scan(lay(tmp_path, f"{folder}/a.png", f"{folder}/b_mask.png", f"{folder}/z.png")).finding("unused-file")
+    assert (finding.severity, finding.where) == ("warning", f"{folder}/a.png")
+    assert finding.message == f"{folder}/ has images named like samples, such as a.png (2 in all): not used."
     assert finding.fix == "masks belong into control_images/ as <base>_mask, further controls as <base>_control_1"
 
 

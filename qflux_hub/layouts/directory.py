@@ -62,9 +62,18 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
         aside.setdefault(folder.partition("/")[0], []).append(folder)
     for top in sorted(aside.keys() - set(shaped)):
         folders = aside[top]
+        if "mask" in top.lower() and (alike := _named_like_samples(tree.files.get(top, ()), _bases(tree, shaped))):
+            _report_strays(top, alike, found)
+            continue
         first = f"{folders[0]}/{tree.files[folders[0]][0]}".lstrip("/")
         _left_aside(first, sum(len(tree.files[folder]) for folder in folders), found)
     return names
+
+
+def _bases(tree: Tree, splits: Sequence[str]) -> set[str]:
+    """What the samples of all splits are called."""
+    names = (split_extension(name) for split in splits for name in tree.files.get(f"{split}/{TARGET_FOLDER}", ()))
+    return {stem for stem, extension in names if extension == PROMPT_EXTENSION}
 
 
 def _shaped(tree: Tree) -> list[str]:
@@ -304,13 +313,23 @@ def _report_unused(
         if not left or not (folder == split or folder.startswith(split + "/")):
             continue
         beside = folder not in unused and folder.rpartition("/")[0] == split
-        alike = [name for name in left if is_image_name(name) and split_extension(name)[0] in bases] if beside else []
+        alike = _named_like_samples(left, bases) if beside else []
         if alike:
-            message = f"{folder}/ has images named like samples, such as {alike[0]} ({len(alike):,} in all): not used."
-            fix = f"masks belong into {CONTROL_FOLDER}/ as <base>_mask, further controls as <base>_control_1"
-            found(codes.UNUSED_FILE(f"{folder}/{alike[0]}", message, fix=fix, severity="warning"))
+            _report_strays(folder, alike, found)
         else:
             _left_aside(f"{folder}/{left[0]}", len(left), found)
+
+
+def _named_like_samples(names: Sequence[str], bases: Collection[str]) -> list[str]:
+    images = (name for name in names if is_image_name(name))
+    return [name for name in images if parse(split_extension(name)[0], bases).role in ("main", "control", "mask")]
+
+
+def _report_strays(folder: str, names: Sequence[str], found: Found) -> None:
+    """Images that were probably meant to be used."""
+    message = f"{folder}/ has images named like samples, such as {names[0]} ({len(names):,} in all): not used."
+    fix = f"masks belong into {CONTROL_FOLDER}/ as <base>_mask, further controls as <base>_control_1"
+    found(codes.UNUSED_FILE(f"{folder}/{names[0]}", message, fix=fix, severity="warning"))
 
 
 def _left_aside(first: str, count: int, found: Found) -> None:
