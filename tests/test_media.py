@@ -24,6 +24,7 @@ from qflux_hub import (
     convert_dataset,
     diff_dataset,
     download_dataset,
+    fix_dataset,
     load_editing_dataset,
     preview_dataset,
     scan_dataset,
@@ -198,6 +199,14 @@ def test_a_target_of_another_length_or_shape_than_its_control_is_found(tmp_path)
     ]
     messages = [finding.message for finding in check_dataset(root).findings]
     assert messages[0] == ("train/training_images/a.mp4 has 7 frames, its control train/control_images/a.mp4 has 4.")
+
+
+def test_wrong_extensions_of_clips_are_repaired_with_the_cells_that_name_them(tmp_path):
+    lay(tmp_path, "a.png", train_csv=table(["control", "image", "prompt"], ["a.png", "b.mp4", "Hi"]))
+    write(tmp_path / "b.mp4", clip("b.webm"))
+    fix_dataset(tmp_path, apply=True)
+    assert (tmp_path / "train.csv").read_text() == table(["control", "image", "prompt"], ["a.png", "b.webm", "Hi"])
+    assert (tmp_path / "b.webm").read_bytes() == clip("b.webm")
 
 
 def test_clips_that_cannot_be_used_may_be_left_out_of_an_upload(tmp_path, hub, repo):
