@@ -74,6 +74,15 @@ def test_every_room_stands_on_a_floor_of_the_plan():
     assert {room(path) for path in modules()} - {SIDE} == FLOORS.keys()
 
 
+def test_the_plan_goes_from_the_roof_to_the_ground_and_names_no_third_party_in_vain():
+    assert list(PARTIES) == sorted(PARTIES, reverse=True)
+    used: dict[int, set[str]] = {floor: set() for floor in PARTIES}
+    for path in modules():
+        if room(path) != SIDE:
+            used[FLOORS[room(path)]] |= {name.split(".")[0] for name in imports(path)}
+    assert all(PARTIES[floor] <= used[floor] for floor in PARTIES)
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path):
     own = room(path)
