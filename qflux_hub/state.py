@@ -172,7 +172,12 @@ class Memory:
 @contextlib.contextmanager
 def remember(source: str | os.PathLike[str]) -> Iterator[Memory]:
     """The cache of ``source``. What was learned is kept even when the work in the context fails."""
-    memory = Memory(os.path.realpath(source), _open(cache_root() / "files.sqlite"))
+    root = os.path.realpath(source)
+    try:
+        root.encode()
+    except UnicodeEncodeError:  # bytes of it are not UTF-8, which the database does not take
+        root = os.fsencode(root).hex()
+    memory = Memory(root, _open(cache_root() / "files.sqlite"))
     try:
         yield memory
     finally:

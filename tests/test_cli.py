@@ -694,6 +694,19 @@ def test_text_that_a_stream_cannot_hold_is_escaped(tmp_path: Path) -> None:
     assert told["splits"]["train"][0]["id"] == "猫"
 
 
+def test_a_folder_whose_name_is_not_utf_8_is_read_uploaded_and_converted(upload: Run, say: Run, tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        lay_split(root, "train", "ab")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    told = say("check", root, "--json")
+    assert (told.code, told.json["source"]) == (0, f"{tmp_path}/caf\\xe9")
+    assert upload(root, "-q").code == 0
+    assert upload(root, "--json").json["changed"] is False
+    assert say("convert", root, tmp_path / "csv", "--as", "csv").code == 0
+
+
 def test_interrupted_as_json(tmp_path: Path) -> None:
     endless = lay_endless(tmp_path / "ds")
     with start("check", str(tmp_path / "ds"), "--json", env=environment(tmp_path)) as process:
