@@ -257,6 +257,15 @@ def check_ref(name: str | None) -> None:
         raise UsageError(f"{name!r} cannot name a branch or a tag.", hint=hint)
 
 
+def check_operations(count: int) -> None:
+    """Raises RefusedError when so many files are too many for one commit."""
+    if count > MAX_OPERATIONS:
+        raise RefusedError(
+            f"This would be a commit of {count:,} files; one commit takes {MAX_OPERATIONS:,}.",
+            hint="Larger shards need fewer files: --shard-size 1GB. Files of others can be deleted beforehand.",
+        )
+
+
 class Hub:
     """An endpoint with a token. Cheap to make; sends nothing until asked."""
 
@@ -655,11 +664,7 @@ class Hub:
         """
         from huggingface_hub.utils import hf_raise_for_status
 
-        if len(adds) + len(deletions) > MAX_OPERATIONS:
-            raise RefusedError(
-                f"This would be a commit of {len(adds) + len(deletions):,} files; one commit takes {MAX_OPERATIONS:,}.",
-                hint="Larger shards need fewer files: --shard-size 1GB.",
-            )
+        check_operations(len(adds) + len(deletions))
         header = {"summary": message, "description": description, **({"parentCommit": parent} if parent else {})}
         lines: list[dict[str, Any]] = [{"key": "header", "value": header}]
         lines += map(_operation, adds)

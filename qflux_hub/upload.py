@@ -35,7 +35,7 @@ from qflux_hub.errors import (
     VisibilityError,
 )
 from qflux_hub.features import features
-from qflux_hub.hub import Add, Commit, Hub, RepoState, check_ref, check_repo_id, open_hub
+from qflux_hub.hub import Add, Commit, Hub, RepoState, check_operations, check_ref, check_repo_id, open_hub
 from qflux_hub.index import Entry, Index, ShardRecord
 from qflux_hub.merge import Contents, Merge, merge
 from qflux_hub.naming import split_extension
@@ -260,6 +260,7 @@ class _Upload:
             planned = self._plan(scan, head, rows)
             operations = [*planned.operations(head.remote), *self._card_operation(planned, head)]
             is_done = all(operation.action == "keep" for operation in operations)
+            check_operations(sum(operation.action != "keep" for operation in operations))
             if self.is_tagged and not is_done:
                 raise self._tag_is_taken()
             if self.options.dry_run:
@@ -335,7 +336,7 @@ class _Upload:
             head.remote,
             shard_size=self.options.shard_size,
             prune=head.splits() - scan.splits.keys() if self.options.prune_splits else (),
-            foreign={split: head.foreign(split) for split in head.splits()},
+            foreign={split: head.foreign(split) for split in head.splits() | rows.keys()},
             taken_over=self.taken_over,
             mirror=self.options.mirror,
         )

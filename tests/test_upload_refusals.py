@@ -28,6 +28,7 @@ from qflux_hub import (
     VisibilityError,
     upload_dataset,
 )
+from qflux_hub.hub import Add, Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.report import Task
 from tests.builders import lay, lay_split, picture, write
@@ -326,6 +327,22 @@ def test_a_split_of_push_to_hub_is_not_replaced_unasked(hub: LocalHub, hub_log: 
     with pytest.raises(RefusedError, match=r"data/train-00000-of-00001\.parquet") as caught:
         upload_dataset(lay_split(tmp_path), repo, hub=hub)
     assert (caught.value.code, "--mirror" in caught.value.hint) == (8, True)
+    assert writes(hub_log) == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_more_files_than_one_commit_takes_are_refused_before_anything_is_sent(
+    hub: LocalHub, hub_log: Log, repo: str, tmp_path: Path, dry_run: bool
+) -> None:
+    api(hub).create_repo(repo, repo_type="dataset")
+    theirs = [Add(f"data/train-{number:05}-of-01998.parquet", 1, content=b"x") for number in range(1_998)]
+    Hub(hub.url, Token(hub.token, "given")).commit(repo, theirs, [], parent=None, message="Many small files")
+    forget(hub_log)
+    with pytest.raises(RefusedError, match="a commit of 2,001 files; one commit takes 2,000") as caught:
+        upload_dataset(lay_split(tmp_path), repo, hub=hub, mirror=True, dry_run=dry_run)
+    assert "--shard-size" in caught.value.hint
+    with pytest.raises(RefusedError, match=r"files of another kind: data/train-00000-of-01998\.parquet and 1997 more"):
+        upload_dataset(tmp_path, repo, hub=hub, dry_run=dry_run)  # a repo without a card has splits, too
     assert writes(hub_log) == []
 
 
