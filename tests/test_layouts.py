@@ -164,7 +164,7 @@ def test_a_layout_that_is_hardly_meant_is_not_taken_but_told(tmp_path, caplog):
     as_directory(tmp_path, "train", ["a"])
     write(tmp_path / "backup/train.tar", b"whatever")
     lay(tmp_path, "notes/cat.png", "notes/cat.txt")
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "qflux_hub"):
         assert scan(tmp_path).layout == "directory"
     assert caplog.messages[-1].splitlines()[:5] == [
         f"{tmp_path} is read as directory:",
