@@ -549,15 +549,16 @@ EDIT_CONFLICT = _code(
     "edit-conflict",
     "error",
     "A sample was changed here and, differently, on the Hub.",
-    """Neither version is thrown away in silence: nothing is published. Take over their version into the source, or
-    overrule it with `--mirror`.""",
+    """Neither version is thrown away in silence: nothing is published. Take over their version into the source, which
+    `qflux download-dataset` fetches, or overrule it with `--mirror`.""",
     "take over their version into the source, or overrule it with --mirror",
 )
 BROKEN_INDEX = _code(
     "broken-index",
     "warning",
     "The index on the Hub cannot be read.",
-    """It is written anew from the source; until then no shard counts as unchanged.""",
+    """Until an upload writes it anew, no shard counts as unchanged, and uploads read from the shards what is in them.
+    What others did there since the source last saw the Hub cannot be kept where it lies, and is an `edit-conflict`.""",
     "upload the whole dataset once more; nothing else is needed",
 )
 UNINDEXED_DATA = _code(
