@@ -234,6 +234,16 @@ def test_a_download_of_which_no_byte_moves_is_an_error(
     assert 6 <= sum(part in path for path in asked) <= 12
 
 
+def test_a_file_larger_than_what_is_stored_in_one_piece_goes_and_comes_whole(hub: LocalHub, repo: str) -> None:
+    """More than the 64 MB of a xorb: several transfers are under way at once, in both directions."""
+    api(hub).create_repo(repo, repo_type="dataset")
+    there, noise = Hub(hub.url, Token(hub.token, "given")), os.urandom(70_000_000)
+    sent = there.send(repo, "noise", lambda sink: sink.write(noise))
+    there.commit(repo, [Add("noise", sent.size, sent.sha256)], [], parent=None, message="Noise")
+    came = there.fetch(repo, there.head(repo, "noise", "main", "dataset"), repo_type="dataset")
+    assert b"".join(came) == noise
+
+
 # --- moments of weakness ----------------------------------------------------------------------------------------
 
 
