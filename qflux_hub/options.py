@@ -178,7 +178,7 @@ class LoraUploadOptions(WriteOptions):
     remote_name: str | None = _option(
         None, "Name in the repo; by default pytorch_lora_weights.safetensors.", metavar="NAME"
     )
-    extra_files: Mapping[str, str] | Sequence[str] = _option(
+    extra_files: Mapping[str, str] | Sequence[str] | None = _option(
         (), "Another file for the same commit (repeatable).", flags="--extra", metavar="LOCAL[:REMOTE]"
     )
     checkpoint: str | None = _option(None, "Of a training's output: its last one, or a step.", metavar="last|STEP")
@@ -318,7 +318,7 @@ class LoraUploadKeywords(TypedDict, total=False):
     tag: str | None
     dry_run: bool
     remote_name: str | None
-    extra_files: Mapping[str, str] | Sequence[str]
+    extra_files: Mapping[str, str] | Sequence[str] | None
     checkpoint: str | None
     base_model: str | None
     trigger: str | None

@@ -187,6 +187,13 @@ def test_the_documented_call_returns_the_url_as_a_text_with_a_report(hub: LocalH
     assert api(hub).model_info(repo).private is False
 
 
+def test_what_the_documented_call_leaves_out_may_be_none(hub: LocalHub, repo: str, weights: Path):
+    url = upload_lora_safetensors(
+        str(weights), repo, token=None, private=None, remote_name=None, commit_message=None, extra_files=None, hub=hub
+    )
+    assert [file.path for file in url.report.files] == [NAME, "README.md"]
+
+
 def test_a_single_file_of_any_name_gets_the_default_name(hub: LocalHub, repo: str, tmp_path: Path):
     report = upload_lora(put(tmp_path / "my-style.safetensors", lora()), repo, hub=hub)
     assert report.files[0].path == NAME

@@ -108,7 +108,7 @@ class Parcel:
 def pack_parcel(source: Source, options: LoraUploadOptions, scratch: Path) -> Parcel:
     """Collect, check and, if asked, repair and clean. Raises UsageError, NotFoundError, RefusedError."""
     paths = resolve(source, options.checkpoint)
-    extras = _extras(options.extra_files)
+    extras = _extras(options.extra_files or ())
     parcel = Parcel(own_card=CARD in extras.values())
     for remote in extras.values():
         check_path(remote)
