@@ -12,6 +12,7 @@ from qflux_hub.options import ConvertKeywords, ConvertOptions
 from qflux_hub.report import Progress, WriteReport
 from qflux_hub.source import Source, keep_only, look_at_images, read_source, stop_at_errors
 from qflux_hub.state import remember
+from qflux_hub.writing import require_folder
 
 
 def convert_dataset(
@@ -31,6 +32,7 @@ def convert_dataset(
     """
     chosen, progress = ConvertOptions(as_=as_, **options), progress or Progress()
     layout = layouts.called(chosen.as_)
+    require_folder(dest)
     _require_apart(source, dest)
     started = time.perf_counter()
     scan = read_source(source, chosen, progress)

@@ -19,7 +19,7 @@ from qflux_hub.options import DownloadKeywords, DownloadOptions
 from qflux_hub.ranges import Ranges, place
 from qflux_hub.report import Progress, WriteReport
 from qflux_hub.source import keep_only, stop_at_errors
-from qflux_hub.writing import Output
+from qflux_hub.writing import Output, require_folder
 
 
 def download_dataset(
@@ -40,6 +40,7 @@ def download_dataset(
     chosen, progress = DownloadOptions(as_=as_, **options), progress or Progress()
     layout = layouts.called(chosen.as_)
     check_repo_id(repo_id)
+    require_folder(dest)
     started = time.perf_counter()
     with open_hub(chosen.hub, chosen.token) as hub, Ranges() as ranges:
         repo = read_repo(hub, repo_id, chosen, progress, whole=not chosen.only, ranges=ranges)

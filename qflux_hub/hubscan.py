@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qflux_hub import codes, hubrows, layouts, remote
-from qflux_hub.errors import LayoutError, NotFoundError, VerificationError
+from qflux_hub.errors import LayoutError, NotFoundError, UsageError, VerificationError
 from qflux_hub.hub import Hub
 from qflux_hub.index import Index
 from qflux_hub.naming import split_rank
@@ -65,6 +65,9 @@ def read_repo(
     shards = {path for one in own.values() for path in one.shards}
     tree = RepoTree(hub, repo_id, head.state.commit, head.state.files, shards, whole=whole)
     match = _others(tree, own, options.layout, findings)
+    if options.columns and match is None:
+        message = f"--column names columns of a table; {repo_id} was written by qflux, whose columns are known."
+        raise UsageError(message, hint="Leave it out.")
     there = sorted({*own, *match.splits} if match else own, key=split_rank)
     unknown = [split for split in options.splits if split not in there]
     if unknown:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, overload
 
 from qflux_hub import codes
-from qflux_hub.errors import LayoutError
+from qflux_hub.errors import LayoutError, UsageError
 from qflux_hub.naming import is_junk, is_litter
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Stamp, stamp
@@ -110,7 +110,7 @@ class FolderTree:
     """A local folder, listed once when it is made.
 
     Links that end outside of ``root`` are left out with a finding, unless ``follow_links``; so are names that are not
-    UTF-8. Dot files and systems' litter (AppleDouble, Thumbs.db) are not listed. Raises NotFoundError when there is no
+    UTF-8. Dot files and systems' litter (AppleDouble, Thumbs.db) are not listed. Raises LayoutError when there is no
     such folder.
 
     ``junk`` has the paths of the litter that may go; ``links`` those of the links that are followed, to where they end.
@@ -119,6 +119,8 @@ class FolderTree:
     def __init__(self, root: str | os.PathLike[str], *, follow_links: bool = False) -> None:
         self.name = _shown(os.fspath(root))
         self.root = Path(root)
+        if not self.name:  # as a path it would be this folder, which nobody means by it
+            raise UsageError("The source is an empty text.", hint="For the current folder, write '.'.")
         if not self.root.exists():
             raise LayoutError(f"There is no folder {self.name!r}.", hint="Check the path; it is relative to here.")
         if not self.root.is_dir():

@@ -23,7 +23,7 @@ from typing import BinaryIO, Protocol
 from blake3 import blake3
 
 from qflux_hub import codes
-from qflux_hub.errors import DataError, OutsideRootError, RefusedError, VerificationError
+from qflux_hub.errors import DataError, OutsideRootError, RefusedError, UsageError, VerificationError
 from qflux_hub.naming import (
     LONGEST,
     MEDIA_EXTENSIONS,
@@ -347,6 +347,14 @@ class Folder:
         except OSError as error:
             raise _unreadable(error, output.path) from error
         return sink.size
+
+
+def require_folder(dest: str | os.PathLike[str]) -> None:
+    """Raises UsageError for what is no folder to write to: a file, or an empty text, which as a path is this folder."""
+    if not os.fspath(dest):
+        raise UsageError("The folder to write to is an empty text.", hint="For the current folder, write '.'.")
+    if Path(dest).exists() and not Path(dest).is_dir():
+        raise UsageError(f"{os.fspath(dest)} is a file.", hint="Give a folder to write to.")
 
 
 def _pour(output: Output, sink: Sink, advance: Callable[[int], None] = lambda _: None) -> None:

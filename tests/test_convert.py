@@ -160,6 +160,14 @@ def test_a_dataset_is_not_written_into_itself(tmp_path, dest):
         convert_dataset(root, root / dest, as_="csv")
 
 
+def test_a_file_or_nothing_is_no_folder_to_write_to(tmp_path):
+    root = lay_split(tmp_path / "ds", bases="a")
+    file = write(tmp_path / "out.csv", "mine")
+    for dest, said in ((file, "is a file"), ("", "is an empty text")):
+        with pytest.raises(UsageError, match=said):
+            convert_dataset(root, dest, as_="csv")
+
+
 def test_errors_of_the_source_stop_before_anything_is_written(tmp_path):
     root = lay_split(tmp_path / "ds", bases="ab")
     write(root / "train/training_images/a.txt", b"\xff")

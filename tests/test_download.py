@@ -117,6 +117,11 @@ def test_only_what_is_wanted_is_fetched(hub, hub_log, uploaded, photos, tmp_path
     assert not (tmp_path / "none").exists()
 
 
+def test_columns_of_a_repo_that_qflux_wrote_are_not_asked_for(hub, uploaded, tmp_path):
+    with pytest.raises(UsageError, match="was written by qflux"):
+        download_dataset(uploaded, tmp_path / "out", hub=hub, columns={"prompt": "caption"})
+
+
 def test_neighbours_are_fetched_in_one_request(hub, hub_log, repo, tmp_path):
     root = lay_split(tmp_path / "ds", bases=[f"s{number:03}" for number in range(60)])
     upload_dataset(root, repo, hub=hub)

@@ -503,6 +503,15 @@ def test_writing_and_serving_exclude_each_other(photos: Path, tmp_path: Path) ->
         preview_dataset(photos, out=tmp_path / "page.html", serve=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"port": 8000}, "is for --serve"), ({"port": 65536, "serve": True}, "is none"), ({"revision": "v1"}, "a repo")],
+)
+def test_options_that_say_nothing_about_this_gallery_are_wrong(photos: Path, options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        preview_dataset(photos, **options)
+
+
 # --- serving ----------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from qflux_hub.errors import LayoutError
+from qflux_hub.errors import LayoutError, UsageError
 from qflux_hub.layouts import directory
 from qflux_hub.sample import stamp
 from qflux_hub.tree import FolderTree, stamp_of
@@ -80,6 +80,8 @@ def test_what_is_not_a_folder_is_said(tmp_path):
     with pytest.raises(LayoutError, match="is a file") as error:
         FolderTree(file)
     assert error.value.hint == "Give the folder that holds the dataset."
+    with pytest.raises(UsageError, match="empty"):
+        FolderTree("")
 
 
 # --- links ------------------------------------------------------------------------------------------------------

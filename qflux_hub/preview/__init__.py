@@ -122,7 +122,11 @@ def preview_dataset(
     started = time.perf_counter()
     target = None if chosen.serve else _target(source, out)
     if chosen.serve and out is not None:
-        raise UsageError("`out` and `serve` exclude each other.", hint="Call it twice for both.")
+        raise UsageError("--out and --serve exclude each other.", hint="Call it twice for both.")
+    if chosen.port and not chosen.serve:
+        raise UsageError("--port is for --serve.", hint="Add --serve, or leave it out.")
+    if not 0 <= chosen.port < 1 << 16:
+        raise UsageError(f"--port {chosen.port} is none.", hint="It is at most 65535; 0 is any that is free.")
     with ExitStack() as stack:
         opened = open_source(source, chosen, progress, stack)
         gallery = Gallery.of(opened, most_pictures=None if chosen.serve else page.MOST_PICTURES)

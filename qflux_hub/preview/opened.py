@@ -31,6 +31,9 @@ def open_source(source: Source, options: PreviewOptions, progress: Progress, sta
     """
     name = os.fspath(source)
     if os.path.lexists(name) or not _may_be_a_repo(name):
+        if options.revision:
+            message = f"--revision is for a repo, and {name!r} is looked for as a folder."
+            raise UsageError(message, hint="Leave it out, or give user/name of a repo.")
         return _folder(source, options, progress)
     check_repo_id(name)
     return _repo(stack.enter_context(open_hub(options.hub, options.token)), name, options, progress)
