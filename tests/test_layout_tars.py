@@ -57,6 +57,29 @@ def test_members_of_a_key_are_a_sample(tmp_path):
     assert roles(read["1"]) == {"controls": ["train/control/1.png"], "mask": None, "target": "train/target/1.jpg"}
 
 
+@pytest.mark.parametrize(
+    ("told", "extra", "captions"),
+    [
+        ({"others": {"x": [1], "txt": 5}, "id": 3}, {"others": '{"x": [1], "txt": 5}'}, ()),
+        ({"file_names": 5, "extra": 7, "others": ["jpg"]}, {"file_names": "5", "extra": "7", "others": '["jpg"]'}, ()),
+        ({"captions": "one"}, {}, ("one",)),
+        ({"captions": ["one", None, 2]}, {}, ("one", "2")),
+        ({"captions": {"a": 1}}, {}, ('{"a": 1}',)),
+        (["no", "object"], {}, ()),
+    ],
+)
+def test_a_json_of_any_shape_is_carried_along(tmp_path, told, extra, captions):
+    tar(tmp_path / "train.tar", *sample("a"), ("a.json", json.dumps(told)))
+    read = scan(tmp_path)
+    assert (read.ids, read.codes) == (["a"], [])
+    assert (read["a"].extra, read["a"].captions) == (extra, captions)
+
+
+def test_captions_alone_have_the_prompt_first(tmp_path):
+    tar(tmp_path / "train.tar", ("a.mp4", b"x"), ("a.json", json.dumps({"captions": ["Hi", "Ho"]})))
+    assert (scan(tmp_path)["a"].prompt, scan(tmp_path)["a"].captions) == ("Hi", ("Ho",))
+
+
 def test_text_to_image_needs_no_control(tmp_path):
     tar(tmp_path / "train.tar", ("a.txt", "Hi"), ("a.png", None), ("b.txt", "Ho"), ("b.png", None))
     read = scan(tmp_path)

@@ -213,9 +213,7 @@ class _Reader:
             message = f"{path}: the id {name!r} of {group.key}.* stands earlier already."
             self.found(codes.DUPLICATE_ID(path, message, line=group.number, sample=key))
             return None
-        own = told.get("others")
-        others = {str(called): field for called, field in own.items()} if isinstance(own, dict) else {}
-        others = {called: field for called, field in others.items() if field in group.fields and field != "json"}
+        others = _others(group, told)
         group, every = _without(group, others.values()), group.fields
         media = self._media(group, path)
         controls = [one for role in sorted(media, key=_rank) if role.startswith("control") for one in media[role]]
@@ -230,7 +228,7 @@ class _Reader:
             return None
         self.ids.add(name)
         target, mask = (next(iter(media.get(role, ())), None) for role in ("target", "mask"))
-        names = iter(told.get("file_names") or ())
+        names = iter(told["file_names"] if _is_ours(told) else ())
         base = portable(name, 200)
 
         def blob(own: str | None, fallback: str) -> Blob | None:
@@ -249,7 +247,9 @@ class _Reader:
         others |= {roles.free_name(field): field for field in unknown}
         files = {called: blob(field, f"{self.split}/other/{base}") for called, field in others.items()}
         extra = self._extra(group, told)
-        listed = extra.pop(CAPTIONS, None) or ""
+        captions = roles.captions(told.get(CAPTIONS, extra.pop(CAPTIONS, None) or ""))
+        if not prompt and captions and "txt" not in group.fields:
+            prompt, captions = captions[0], captions[1:]
         return Sample(
             id=name,
             split=self.split,
@@ -259,7 +259,7 @@ class _Reader:
             target=first,
             extra=extra or NO_EXTRA,
             place=f"{path}:{group.number}",
-            captions=roles.captions(told.get(CAPTIONS, listed)),
+            captions=captions,
             others={called: one for called, one in files.items() if one} or NO_OTHERS,
         )
 
@@ -313,10 +313,10 @@ class _Reader:
 
     def _extra(self, group: _Group, told: Mapping[str, Any]) -> dict[str, str | None]:
         """What the JSON and further texts say, as text."""
-        own = isinstance(told.get("extra"), dict) and "file_names" in told
         prompt = next((name for name in (*_PROMPTS, *_TEXTS) if name in group.fields or name in told), "")
-        known = ("id", "others", CAPTIONS, prompt)
-        said = dict(told["extra"]) if own else {name: one for name, one in told.items() if name not in known}
+        known = ("id", CAPTIONS, prompt)
+        ours = _is_ours(told)
+        said = dict(told["extra"]) if ours else {name: one for name, one in told.items() if name not in known}
         extra: dict[str, str | None] = {
             str(name): roles.text(value) for name, value in said.items() if value is not None
         }
@@ -324,6 +324,18 @@ class _Reader:
             if _is_text(name) and name not in ("txt", prompt):
                 extra[name.removesuffix(".txt")] = member.bytes().decode(errors="replace")
         return extra
+
+
+def _is_ours(told: Mapping[str, Any]) -> bool:
+    """Whether a JSON is one that is written here."""
+    return isinstance(told.get("extra"), dict) and isinstance(told.get("file_names"), list)
+
+
+def _others(group: _Group, told: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> field of the files without a role, as far as the JSON names them."""
+    others = told.get("others") if _is_ours(told) else None
+    named = others.items() if isinstance(others, dict) else ()
+    return {called: field for called, field in named if isinstance(field, str) and field in group.fields}
 
 
 def _without(group: _Group, fields: Collection[str]) -> _Group:
