@@ -66,6 +66,7 @@ class Memory:
 
     root: str
     _database: sqlite3.Connection | None = None
+    _problem: Exception | None = None
     _learned: dict[tuple[str, str], tuple[int, int, int, str]] = field(default_factory=dict)
     _folders: dict[str, dict[str, tuple[int, int, int, str]]] = field(default_factory=dict)
 
@@ -97,7 +98,12 @@ class Memory:
         self._learned[folder, name] = row
 
     def seen(self, hub: str) -> Seen | None:
-        """What was last seen on ``hub`` (an endpoint, repo and revision), or None."""
+        """What was last seen on ``hub`` (an endpoint, repo and revision), or None.
+
+        Raises QfluxError when a part of it is there and cannot be read, as on a full disk after a kill.
+        """
+        if self._problem is not None:
+            raise _unusable(self._problem) from self._problem
         if self._database is None:
             return None
         with contextlib.suppress(sqlite3.Error, ValueError, KeyError, zlib.error):
@@ -125,10 +131,7 @@ class Memory:
                 )
         except sqlite3.Error as error:
             if os.access(cache_root(), os.W_OK):
-                raise QfluxError(
-                    f"The local cache in {cache_root()} cannot be written: {error}.",
-                    hint="Make room there, or set QFLUX_CACHE_DIR to a folder that has some.",
-                ) from error
+                raise _unusable(error) from error
 
     def forget(self, hub: str) -> None:
         """Know nothing any more of what was last seen on ``hub``."""
@@ -177,7 +180,7 @@ def remember(source: str | os.PathLike[str]) -> Iterator[Memory]:
         root.encode()
     except UnicodeEncodeError:  # bytes of it are not UTF-8, which the database does not take
         root = os.fsencode(root).hex()
-    memory = Memory(root, _open(cache_root() / "files.sqlite"))
+    memory = Memory(root, *_open(cache_root() / "files.sqlite"))
     try:
         yield memory
     finally:
@@ -185,10 +188,18 @@ def remember(source: str | os.PathLike[str]) -> Iterator[Memory]:
         memory._give_up()
 
 
-def _open(path: Path) -> sqlite3.Connection | None:
+def _unusable(error: Exception) -> QfluxError:
+    return QfluxError(
+        f"The local cache in {cache_root()} cannot be used: {error}.",
+        hint="Make room there, or set QFLUX_CACHE_DIR to a folder that has some.",
+    )
+
+
+def _open(path: Path) -> tuple[sqlite3.Connection | None, Exception | None]:
     """The database, made when it is missing, replaced when it is ours but damaged or of another version.
 
-    Only to be read where there is no place to write. None when that fails, too, or when it belongs to someone else.
+    Only to be read where there is no place to write. None when that fails, too, or when it belongs to someone else; and
+    why, when it holds something that could not be read.
     """
     for _ in range(2):
         database = None
@@ -200,38 +211,41 @@ def _open(path: Path) -> sqlite3.Connection | None:
             (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if tables and application != _APPLICATION:
                 database.close()
-                return None
+                return None, None
             if version == _VERSION:
-                return database
+                return database, None
             if not tables:
                 database.executescript(
                     f"PRAGMA journal_mode = WAL; BEGIN; {_SCHEMA}"
                     f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
                 )
-                return database
+                return database, None
         except (sqlite3.Error, OSError) as error:
             if database is not None:
                 database.close()
             if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.OperationalError):
-                return _open_to_read(path)
+                return _open_to_read(path, error)
         else:
             database.close()
         with contextlib.suppress(OSError):
             path.unlink()
-    return None
+    return None, None
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection | None:
-    """Without the files that SQLite writes beside it; so what waits in them, after a kill, is not seen."""
+def _open_to_read(path: Path, why: Exception) -> tuple[sqlite3.Connection | None, Exception | None]:
+    """Without the files that SQLite writes beside it. Not when, after a kill, something waits in them."""
+    waiting = path.with_name(f"{path.name}-wal")
+    if waiting.exists() and waiting.stat().st_size:
+        return None, why
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
         kind = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     except sqlite3.Error:
-        return None
+        return None, None
     if kind == [_APPLICATION, _VERSION]:
-        return database
+        return database, None
     database.close()
-    return None
+    return None, None
 
 
 def now_ns() -> int:

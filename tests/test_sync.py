@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -180,22 +183,27 @@ def test_what_others_added_later_is_kept_on_every_further_upload(
     assert prompts(hub, repo)["a"] == "Mine."
 
 
+@pytest.mark.parametrize("before_that", ["ended", "killed"])
 def test_on_a_full_disk_nothing_of_others_is_lost_and_nothing_is_committed_that_could_not_be_noted(
-    hub: LocalHub, repo: str, mine: Path, their_turn: Turn, tmp_path: Path
+    hub: LocalHub, repo: str, mine: Path, their_turn: Turn, tmp_path: Path, before_that: str
 ) -> None:
     upload_dataset(mine, repo, hub=hub.url, token=hub.token)
     with their_turn() as theirs:
         lay_split(theirs, "train", "d")
     reword(mine, "a", "Mine.")
     before = files(hub, repo)
-    room = (4_000, resource.RLIM_INFINITY)
+    cache, room = tmp_path / "cache-mine", (4_000, resource.RLIM_INFINITY)
+    if before_that == "killed":  # a part of what is known lies beside the database
+        with contextlib.closing(sqlite3.connect(cache / "files.sqlite")) as database:
+            database.execute("UPDATE seen SET commit_id = commit_id")
+            database.commit()
+            cache = shutil.copytree(cache, tmp_path / "cache-killed")
     full = qflux(
         *("upload-dataset", str(mine), repo),
-        env=environment(tmp_path / "home", HF_ENDPOINT=hub.url, HF_TOKEN=hub.token)
-        | {"QFLUX_CACHE_DIR": str(tmp_path / "cache-mine")},
+        env=environment(tmp_path / "home", HF_ENDPOINT=hub.url, HF_TOKEN=hub.token) | {"QFLUX_CACHE_DIR": str(cache)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, room),
     )
-    assert (full.returncode, "The local cache in" in full.stderr, "cannot be written" in full.stderr) == (1, True, True)
+    assert (full.returncode, "The local cache in" in full.stderr, "cannot be used" in full.stderr) == (1, True, True)
     assert files(hub, repo) == before
     upload_dataset(mine, repo, hub=hub.url, token=hub.token)
     assert prompts(hub, repo) == {"a": "Mine."} | {name: f"Prompt of {name}." for name in "bcd"}

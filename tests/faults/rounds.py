@@ -214,7 +214,7 @@ def _run_badly(game: Round, fault: Fault) -> None:
     told = f"{fault}: ended with {code}: {said[-1500:]} {out[-500:]}"
     if code not in fault.codes or (code == -9 and not struck):
         raise BrokenError(f"an exit code that should not be; {told}")
-    if code == 1 and "No room" not in out and "cannot be written" not in out:
+    if code == 1 and "No room" not in out and "cannot be used" not in out:
         raise BrokenError(f"an error of the data that is none; {told}")
     if "Traceback" in said or "panicked" in said:
         raise BrokenError(f"a traceback; {told}")
