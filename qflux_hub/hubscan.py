@@ -103,13 +103,13 @@ def _others(
     met: list[Finding] = []
     try:
         match = layouts.detect(tree, layout, met.append)
-    except LayoutError:
+    except LayoutError as error:
         if not own:
             raise
         paths = [f"{folder}/{name}".lstrip("/") for folder, names in tree.files.items() for name in names]
         if data := [path for path in paths if path.endswith((".parquet", ".tar"))]:
             others = f" and {len(data) - 1:,} others are" if len(data) > 1 else " is"
-            message = f"{data[0]}{others} left aside: no index tells of it, and no layout reads it."
+            message = f"{data[0]}{others} left aside: no index tells of it. {error.message.splitlines()[0]}"
             findings.append(codes.UNINDEXED_DATA(data[0], message))
         return None
     splits = tuple(split for split in match.splits if split not in own)
