@@ -132,11 +132,26 @@ def test_a_list_of_videos_goes_to_the_hub_and_comes_back_as_it_was(tmp_path, hub
     assert (report.changed, report.splits["train"].added) == (True, 3)
     assert not upload_dataset(root, repo, hub=hub).changed
     download_dataset(repo, tmp_path / "back", as_="lists", hub=hub)
-    assert tree(tmp_path / "back/train") == {
+    assert tree(tmp_path / "back") == {
         name.replace("prompt.txt", "prompts.txt"): data for name, data in tree(root).items()
     }
-    again = upload_dataset(tmp_path / "back", repo, hub=hub)
-    assert [one.path for one in again.operations if one.action != "keep"] == [".qflux/index/train.parquet"]
+    assert not upload_dataset(tmp_path / "back", repo, hub=hub).changed
+
+
+@pytest.mark.parametrize("name", ["pairs", "metadata"])
+def test_videos_that_lie_at_the_top_come_back_to_the_top(tmp_path, hub, repo, name):
+    texts = {"metadata_csv": "file_name,prompt\na.mp4,A\nb/c.mp4,C\n"}
+    root = (
+        lay(tmp_path / "ds", "a.mp4", "b/c.mp4", **texts)
+        if name == "metadata"
+        else lay(tmp_path / "ds", "a.txt", "a.mp4")
+    )
+    upload_dataset(root, repo, hub=hub)
+    assert download_dataset(repo, tmp_path / "back", as_=name, hub=hub).lost == []
+    assert {path for path in tree(tmp_path / "back") if path.endswith(".mp4")} == {
+        path for path in tree(root) if path.endswith(".mp4")
+    }
+    assert not upload_dataset(tmp_path / "back", repo, hub=hub).changed
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -147,15 +147,21 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-    """Every sample that has a target: its file in a folder called like its kind, its prompt on one line."""
-    return {split: list(_placed(split, samples)) for split, samples in splits.items()}
+    """Every sample that has a target: its file in a folder called like its kind, its prompt on one line.
+
+    Lists that lay at the top, as finetrainers' guide shows them, lie there again.
+    """
+    at_top = [*splits] == ["train"] and all(
+        one.target.name.startswith(f"{kind_of(one.target.name)}s/") for one in splits["train"] if one.target
+    )
+    return {split: list(_placed("" if at_top else f"{split}/", samples)) for split, samples in splits.items()}
 
 
-def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
+def _placed(above: str, samples: Sequence[Sample]) -> Iterator[Placed]:
     fitting = [one for one in samples if one.target and is_held(one.target)]
     for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
         paths = (
-            f"{split}/{kind_of(blob.name)}s/{base}{extension(blob)}" if role == TARGET else ""
+            f"{above}{kind_of(blob.name)}s/{base}{extension(blob)}" if role == TARGET else ""
             for role, blob in sample.media()
         )
         prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
@@ -171,6 +177,7 @@ def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
         paths = [path for one in samples for path in one.of(TARGET)]
         kinds = Counter(map(kind_of, paths))
         kind = max(sorted(kinds), key=kinds.__getitem__)
-        named = (path.removeprefix(f"{split}/") for path in paths)
-        yield Output.of(f"{split}/prompts.txt", "".join(f"{one.prompt}\n" for one in samples).encode())
-        yield Output.of(f"{split}/{kind}s.txt", "".join(f"{path}\n" for path in named).encode())
+        above = f"{split}/" if paths[0].startswith(f"{split}/") else ""
+        named = (path.removeprefix(above) for path in paths)
+        yield Output.of(f"{above}prompts.txt", "".join(f"{one.prompt}\n" for one in samples).encode())
+        yield Output.of(f"{above}{kind}s.txt", "".join(f"{path}\n" for path in named).encode())

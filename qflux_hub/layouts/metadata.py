@@ -280,11 +280,19 @@ def _parquet(data: bytes, path: str, found: Found) -> Iterator[Record]:
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-    """Every file where it lay, if that is in its split's folder; else ``<split>/control/<id>.png`` and so on."""
+    """Every file where it lay, if that is in its split's folder; else ``<split>/control/<id>.png`` and so on.
+
+    A table that lay at the top, with all its files outside of a folder train, lies there again.
+    """
     room, placed = Room(), {}
     fitting = {split: [sample for sample in samples if has_media(sample)] for split, samples in splits.items()}
     others = _others([sample for samples in fitting.values() for sample in samples])
     kept = {split: [recorded(one, room, f"{split}/", others) for one in samples] for split, samples in fitting.items()}
+    if [*splits] == ["train"] and not any(kept["train"]):
+        room, at_top = Room(), Room()
+        as_they_lay = [recorded(one, at_top, "", others) for one in fitting["train"]]
+        if all(as_they_lay):
+            return {"train": [_placed(one, own or ()) for one, own in zip(fitting["train"], as_they_lay, strict=True)]}
     for split, samples in fitting.items():
         named = bases(samples, longest="_control_999999999.jpeg")
         paths = [
@@ -328,11 +336,12 @@ def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     columns = [_ID, _PROMPT, *lists, *files.values(), *extra]
     typed = all(any(row[name] not in (None, []) for row in rows) for rows in tables.values() for name in columns)
     for split, rows in tables.items():
+        above = f"{split}/" if next(placed[split][0].files())[0].startswith(f"{split}/") else ""
         if typed:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            yield Output.of(f"{split}/metadata.jsonl", text.encode())
+            yield Output.of(f"{above}metadata.jsonl", text.encode())
         else:  # a column without any value in one split has no type in JSON, and another in the other split
-            yield Output.of(f"{split}/metadata.parquet", _as_parquet(rows, columns, [*lists, files.get(CONTROLS, "")]))
+            yield Output.of(f"{above}metadata.parquet", _as_parquet(rows, columns, [*lists, files.get(CONTROLS, "")]))
 
 
 def _file_columns(every: Sequence[Placed]) -> dict[str, str]:

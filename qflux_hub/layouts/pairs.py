@@ -130,20 +130,23 @@ def captioned(tree: Tree, split: str, folder: str, found: Found) -> Iterator[Sam
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-    """Every sample that has a target, under its id."""
-    return {split: sorted(_placed(split, samples), key=lambda one: one.id) for split, samples in splits.items()}
+    """Every sample that has a target, under its id. Pairs that lay at the top lie there again."""
+    targets = [one.target.name for samples in splits.values() for one in samples if one.target]
+    at_top = [*splits] == ["train"] and not any("/" in name for name in targets)
+    placed = {split: _placed("" if at_top else f"{split}/", samples) for split, samples in splits.items()}
+    return {split: sorted(samples, key=lambda one: one.id) for split, samples in placed.items()}
 
 
-def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
+def _placed(above: str, samples: Sequence[Sample]) -> Iterator[Placed]:
     fitting = [one for one in samples if one.target and is_held(one.target)]
     for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
-        paths = (f"{split}/{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
+        paths = (f"{above}{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
         yield Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths))
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     """The file of each sample, then its caption."""
-    for split, samples in placed.items():
+    for samples in placed.values():
         for one in samples:
             yield from (Output(path, blob) for path, blob in one.files())
-            yield Output.of(f"{split}/{one.id}{PROMPT_EXTENSION}", one.prompt.encode())
+            yield Output.of(f"{split_extension(one.of(TARGET)[0])[0]}{PROMPT_EXTENSION}", one.prompt.encode())
