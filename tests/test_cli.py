@@ -262,6 +262,9 @@ FAILURES: dict[str, tuple[int, str, list[str]]] = {
     "an empty hub": (2, "UsageError", ["diff", "SOURCE", "me/x", "--hub", ""]),
     "an empty value among several": (2, "UsageError", ["scan", "SOURCE", "--split", "train", "--split", ""]),
     "an empty folder of a hub": (2, "UsageError", ["hub", "--dir", ""]),
+    "a port that does not exist": (2, "UsageError", ["hub", "--dir", "SOURCE/../hub", "--port", "65536"]),
+    "a hub in a file": (2, "UsageError", ["hub", "--dir", "SOURCE/train/training_images/a.txt"]),
+    "a hub that is checked and served": (2, "UsageError", ["hub", "--fsck", "--port", "8000"]),
     "an account without a name": (2, "UsageError", ["hub", "--dir", "SOURCE/../hub", "--user", ":read"]),
 }
 

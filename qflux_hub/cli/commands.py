@@ -210,6 +210,10 @@ def hub(
 
     With --fsck or --gc it looks after its directory instead; --fsck exits 7 when something is damaged.
     """
+    if (fsck and gc) or ((fsck or gc) and (port is not None or user)):
+        raise UsageError(
+            "--fsck and --gc each end at once and serve nothing.", hint="Give one of them, with --dir alone."
+        )
     if fsck or gc:
         return (qflux_hub.LocalHub(dir).fsck if fsck else qflux_hub.LocalHub(dir).gc)()
     log = (lambda line: console.note(str(line))) if console.verbose else None

@@ -60,6 +60,8 @@ class LocalHub:
                 f"serving on {host} would let others reach this hub with a token that nobody chose",
                 hint="Pass a token of your own, or serve on 127.0.0.1.",
             )
+        if port is not None and not 0 <= port < 1 << 16:
+            raise UsageError(f"port {port} does not exist", hint="It is at most 65535; 0 is any that is free.")
         self.dir = Path(dir) if dir is not None else default_dir()
         self.user = USER
         self._host = host

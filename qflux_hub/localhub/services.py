@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import platformdirs
 from starlette.responses import Response
 
-from qflux_hub.errors import NotFoundError
+from qflux_hub.errors import NotFoundError, UsageError
 from qflux_hub.localhub.accounts import Accounts, Signer
 from qflux_hub.localhub.commits import Committer
 from qflux_hub.localhub.db import Database
@@ -54,7 +54,11 @@ class Services:
     """One open hub directory. Any number of processes may have it open at once."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            message = f"{directory} cannot be the directory of a hub: {error.strerror}"
+            raise UsageError(message, hint="Choose another with --dir or QFLUX_HUB_DIR.") from error
         self.directory = directory
         self.db = Database(directory / DATABASE)
         self.files = ContentFiles(directory, self.db)
