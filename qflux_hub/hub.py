@@ -326,17 +326,20 @@ class Hub:
                 hint="Set HF_TOKEN (or HUGGINGFACE_HUB_TOKEN), run `hf auth login`, or pass --token.",
             )
         with self._translated(repo_id):
-            user = self._told(self._ask("GET", f"{self.endpoint}/api/whoami-v2"), "name")
-        access = user.get("auth", {}).get("accessToken") or {}
+            response = self._ask("GET", f"{self.endpoint}/api/whoami-v2")
+        user = self._told(response, "name")
         namespace = repo_id.split("/")[0]
         who = f"The token {self.token.source} ({user['name']})"
-        if access.get("role") == "read":
+        with _understood(response):
+            access = user.get("auth", {}).get("accessToken") or {}
+            role = access.get("role")
+            owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs") or [])]
+        if role == "read":
             raise AuthError(f"{who} may only read.", hint="Create a token with the role `write` and use that one.")
         if create_pr:
             return
-        if access.get("role") == "fineGrained" and not _may_write(access.get("fineGrained") or {}, repo_id):
+        if role == "fineGrained" and not _may_write(access.get("fineGrained") or {}, repo_id):
             raise AuthError(f"{who} has no write permission for {repo_id}.", hint="Add it in the token's settings.")
-        owners = [user["name"], *(organisation["name"] for organisation in user.get("orgs") or [])]
         if namespace.casefold() not in (owner.casefold() for owner in owners):
             raise AuthError(
                 f"{who} may not write to {namespace}.",
@@ -349,26 +352,30 @@ class Hub:
             self._route(repo_id, "revision", revision, repo_type) if revision else self._repo_route(repo_id, repo_type)
         )
         with self._translated(repo_id, revision):
-            told = self._told(self._ask("GET", url, params={"blobs": "True"}), "id")
-        files = {
-            file["rfilename"]: RemoteFile(
-                file["rfilename"],
-                file.get("size") or 0,
-                file.get("blobId") or "",
-                (file.get("lfs") or {}).get("sha256"),
-            )
-            for file in told.get("siblings") or ()
-        }
+            response = self._ask("GET", url, params={"blobs": "True"})
+        told = self._told(response, "id")
+        with _understood(response):
+            files = {
+                file["rfilename"]: RemoteFile(
+                    file["rfilename"],
+                    file.get("size") or 0,
+                    file.get("blobId") or "",
+                    (file.get("lfs") or {}).get("sha256"),
+                )
+                for file in told.get("siblings") or ()
+            }
         return RepoState(told.get("sha") or "", bool(told.get("private")), files)
 
     def refs(self, repo_id: str, repo_type: RepoType = "dataset") -> Refs:
         """The repo's branches and tags."""
         with self._translated(repo_id):
-            told = self._told(self._ask("GET", f"{self._repo_route(repo_id, repo_type)}/refs"), "branches", "tags")
-        return Refs(
-            frozenset(ref["name"] for ref in told["branches"]),
-            {ref["name"]: ref["targetCommit"] for ref in told["tags"]},
-        )
+            response = self._ask("GET", f"{self._repo_route(repo_id, repo_type)}/refs")
+        told = self._told(response, "branches", "tags")
+        with _understood(response):
+            return Refs(
+                frozenset(ref["name"] for ref in told["branches"]),
+                {ref["name"]: ref["targetCommit"] for ref in told["tags"]},
+            )
 
     def read(
         self,
@@ -404,7 +411,9 @@ class Hub:
         url, told = self._route(repo_id, "paths-info", commit, repo_type), []
         with self._translated(repo_id, commit):
             for start in range(0, len(paths), 500):
-                told += self._ask("POST", url, json={"paths": paths[start : start + 500], "expand": False}).json()
+                response = self._ask("POST", url, json={"paths": paths[start : start + 500], "expand": False})
+                with _understood(response):
+                    told += [one for one in response.json() if one.keys() >= {"path", "size", "oid"}]
         there = {one["path"]: one for one in told}
         if missing := [path for path in paths if path not in there]:
             raise NotFoundError(f"{repo_id} has no {missing[0]} at {commit[:8]}.")
@@ -731,11 +740,7 @@ class Hub:
             told = response.json()
             if isinstance(told, dict) and told.keys() >= set(names):
                 return told
-        begin = " ".join(response.text[:200].split())
-        raise HubError(
-            f"What came for {response.request.url} is no answer of a Hub: {begin or 'nothing'}.",
-            hint="Check --hub / HF_ENDPOINT, and whether this network wants a login of its own.",
-        )
+        raise _no_answer(response)
 
     @contextmanager
     def _translated(self, what: str, revision: str | None = None) -> Iterator[None]:
@@ -895,6 +900,23 @@ class Stream:
         """Take the next bytes; blocks while too many are under way."""
         with self._translated():
             self._upload.write(data)
+
+
+def _no_answer(response: Any) -> HubError:
+    begin = " ".join(response.text[:200].split())
+    return HubError(
+        f"What came for {response.request.url} is no answer of a Hub: {begin or 'nothing'}.",
+        hint="Check --hub / HF_ENDPOINT, and whether this network wants a login of its own.",
+    )
+
+
+@contextmanager
+def _understood(response: Any) -> Iterator[None]:
+    """Around taking an answer apart. Raises HubError when something in it is not where it should be."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise _no_answer(response) from error
 
 
 def _may_write(fine_grained: Mapping[str, Any], repo_id: str) -> bool:

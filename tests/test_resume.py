@@ -295,6 +295,23 @@ def test_a_page_in_place_of_an_answer_is_an_error_of_the_network(hub: LocalHub, 
     assert caught.value.code == 5
 
 
+@pytest.mark.parametrize(("route", "name"), [("/refs", b"targetCommit"), ("?blobs=", b"rfilename")])
+def test_an_answer_with_other_names_in_it_is_an_error_of_the_network(
+    hub: LocalHub, repo: str, tmp_path: Path, route: str, name: bytes
+) -> None:
+    root = lay_split(tmp_path / "ds")
+    upload_dataset(root, repo, tag="v1", hub=hub)
+
+    def alter(_method: str, path: str, answer: Answer) -> Answer:
+        if route in path:
+            answer.body = answer.body.replace(b'"%b":' % name, b'"other":')
+        return answer
+
+    with network(hub, after=alter) as way:
+        with pytest.raises(HubError, match="is no answer of a Hub"):
+            upload_dataset(root, repo, tag="v2", hub=way.url, token=hub.token)
+
+
 # --- no room ----------------------------------------------------------------------------------------------------
 
 
