@@ -79,7 +79,7 @@ def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either."
     there = sorted(one.name for one in path.parent.glob(f"*{SUFFIX}"))[:8]
-    return f"In that folder: {', '.join(there)}." if there else f"No {SUFFIX} file lies in {path.parent}."
+    return f"In that folder: {', '.join(there)}." if there else f"No {SUFFIX} file lies in '{path.parent}'."
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -95,7 +95,7 @@ def _of_folder(folder: Path) -> list[Path]:
         pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in _PICKLES]
         if pickles:
             refuse_pickle(folder / pickles[0])
-        raise NotFoundError(f"No {SUFFIX} file lies in {folder}.", hint="Give the file itself, or its folder.")
+        raise NotFoundError(f"No {SUFFIX} file lies in '{folder}'.", hint="Give the file itself, or its folder.")
     choices = [path.name for path in there] or [one.path.relative_to(folder).as_posix() for one in points]
     how = "Give one of them."
     if points:
