@@ -46,10 +46,11 @@ def load_editing_dataset(
     """The dataset ``repo_id``: all splits by name, or the one called ``split``.
 
     Columns: ``id``, ``control_images`` (list of images, main first), ``control_mask`` and ``target_image`` (image or
-    None), ``prompt``, and what else the source brought. ``streaming`` reads rows over the network as they are taken
-    and needs no disk; otherwise files are downloaded once and kept in the cache of that hub. ``revision``: branch,
-    tag or commit. Raises AuthError (no token, wrong token, gated), NotFoundError (repo, revision, or split: the
-    message lists those there are), HubError.
+    None), ``prompt``, and what else the source brought. Videos and sounds have columns of their own, ``target_video``
+    and so on, and come as {"bytes", "path"}; of a dataset that is not streamed, ``cast_column(name, datasets.Video())``
+    decodes them. ``streaming`` reads rows over the network as they are taken and needs no disk; otherwise files are
+    downloaded once and kept in the cache of that hub. ``revision``: branch, tag or commit. Raises AuthError (no token,
+    wrong token, gated), NotFoundError (repo, revision, or split: the message lists those there are), HubError.
     """
     check_repo_id(repo_id)
     with ExitStack() as stack:
