@@ -29,7 +29,7 @@ from qflux_hub.fetch import fetch_to_folder
 from qflux_hub.hub import RemoteHead
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.report import Progress
-from tests.jobtools import After, Answer, api, environment, network, qflux, script
+from tests.jobtools import After, Answer, api, environment, forget, network, qflux, script
 from tests.weights import QWEN, lora, numbers, pack, put
 
 Log = list[RequestLog]
@@ -131,7 +131,7 @@ def test_the_documented_call_returns_a_path_that_is_a_text(hub: LocalHub, there:
 def test_the_second_time_it_comes_from_the_cache_for_one_request(hub: LocalHub, there: tuple[str, bytes], hub_log: Log):
     repo, _ = there
     first = download_lora(repo, hub=hub)
-    hub_log.clear()
+    forget(hub_log)
     again = download_lora(repo, hub=hub)
     assert again == first
     assert again.report.from_cache
@@ -141,6 +141,37 @@ def test_the_second_time_it_comes_from_the_cache_for_one_request(hub: LocalHub, 
     pinned = download_lora(repo, NAME, hub=hub, revision=again.report.commit)
     assert pinned == first
     assert [request for request in hub_log if repo in request.path] == []
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize("into", [None, "here"])
+def test_alpha_is_found_in_the_configuration_of_the_repo(
+    hub: LocalHub, repo: str, tmp_path: Path, hub_log: Log, into: str | None
+):
+    config = b"model:\n  lora: {r: 2, lora_alpha: 1}\n"
+    api(hub).create_repo(repo)
+    for name, content in ((f"v1/{NAME}", lora()), ("v1/train_config.yaml", config)):
+        api(hub).upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=repo)
+    folder = into and tmp_path / into
+    first = download_lora(f"{repo}/v1/{NAME}", hub=hub, local_dir=folder)
+    forget(hub_log)
+    again = download_lora(f"{repo}/v1/{NAME}", hub=hub, local_dir=folder)
+    assert len([request for request in hub_log if repo in request.path]) <= 1
+    for path in (first, again):
+        assert (path.report.lora.alpha, path.report.lora.alpha_source) == (1.0, "train_config.yaml")
+        assert [(one.code, one.fix) for one in path.report.findings] == [
+            ("scales-differ", "load it with strength 0.5 in diffusers, with strength 0.5 in comfyui")
+        ]
+    if folder:
+        assert [path.name for path in (folder / "v1").iterdir()] == [NAME]
+
+
+def test_alpha_that_a_repo_does_not_say_is_told_in_words_for_who_downloads(hub: LocalHub, there: tuple[str, bytes]):
+    (found,) = download_lora(there[0], hub=hub).report.findings
+    assert (found.code, found.fix) == (
+        "missing-alpha",
+        "ask its author for alpha; the strength to load it with is alpha / rank",
+    )
 
 
 @pytest.mark.usefixtures("fresh_cache")

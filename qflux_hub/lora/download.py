@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from qflux_hub import codes
 from qflux_hub.errors import HubError, NotFoundError
@@ -21,7 +24,9 @@ from qflux_hub.fetch import (
 )
 from qflux_hub.hub import Hub, RemoteHead, check_repo_id, open_hub
 from qflux_hub.lora import names
-from qflux_hub.lora.local import open_weights
+from qflux_hub.lora.alpha import ADAPTER_CONFIG, TRAIN_CONFIG
+from qflux_hub.lora.describe import Lora
+from qflux_hub.lora.local import Weights, open_weights, read_config
 from qflux_hub.lora.results import LocalPath, LoraDownload
 from qflux_hub.lora.sources import DEFAULT_NAME, check_path
 from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
@@ -76,8 +81,8 @@ class _Download:
         self.findings += self.hub.findings
         fetched = self._pinned() or self._fetch()
         self.findings += fetched.findings
-        weights = open_weights(fetched.path, Path(fetched.file.path).name)
-        self.findings += weights.lora.findings
+        weights = self._open(fetched)
+        self.findings += map(_for_who_downloads(weights.lora), weights.lora.findings)
         weights.lora.sha256 = fetched.file.sha256
         weights.lora.commit = fetched.file.commit
         return LoraDownload(
@@ -95,6 +100,36 @@ class _Download:
             lane=self.hub.lane if fetched.received else "",
             findings=self.findings,
         )
+
+    def _open(self, fetched: Fetched) -> Weights:
+        """The weights, described with the configurations beside them in the repo where they do not say their alpha."""
+        name = Path(fetched.file.path).name
+        alone = open_weights(fetched.path, name)
+        if alone.header is None or alone.lora.alpha is not None:
+            return alone
+        configs = self._configs(fetched)
+        weights = open_weights(fetched.path, name, configs)
+        if self.options.local_dir is not None:  # where only the weights are put
+            lacks = [one for one in alone.lora.findings if one.code == codes.NO_ADAPTER_CONFIG.name]
+            weights.lora.findings += [one for one in lacks if one not in weights.lora.findings]
+        return weights
+
+    def _configs(self, fetched: Fetched) -> dict[str, dict[str, Any]]:
+        """The configurations beside a file in its repo. Asked for when the file is new, then taken from the cache."""
+        configs: dict[str, dict[str, Any]] = {}
+        folder, commit = fetched.file.path.rpartition("/")[0], fetched.file.commit
+        for name in (ADAPTER_CONFIG, TRAIN_CONFIG):
+            path = f"{folder}/{name}" if folder else name
+            copy = cached(self.hub, self.repo_id, path, commit, self.progress)
+            if copy is None and not fetched.from_cache:
+                with suppress(
+                    NotFoundError, HubError
+                ):  # the weights are here: more words on them are not worth failing
+                    file = self.hub.head(self.repo_id, path, commit)
+                    copy = fetch_to_cache(self.hub, self.repo_id, file, commit, self.progress)
+            if copy is not None:
+                configs |= read_config(copy.path, self.findings.append)
+        return configs
 
     def _pinned(self) -> Fetched | None:
         """A cached file of a full commit id never changes: nobody is asked."""
@@ -158,3 +193,16 @@ class _Download:
         message = f"{name} is the cached copy of {commit[:8]}; the Hub was not asked: {why.rstrip('.')}."
         fetched.findings.append(codes.CACHED_COPY(name, message))
         return fetched
+
+
+def _for_who_downloads(lora: Lora) -> Callable[[Finding], Finding]:
+    """What is found, with the way out of someone who uses the weights and did not train them."""
+    ways = {codes.MISSING_ALPHA.name: "ask its author for alpha; the strength to load it with is alpha / rank"}
+    if lora.scale is not None:
+        strengths = (
+            f"with strength {lora.scale / used:g} in {loader}"
+            for loader, used in lora.loaders.items()
+            if used and not math.isclose(used, lora.scale, rel_tol=1e-6)
+        )
+        ways[codes.SCALES_DIFFER.name] = f"load it {', '.join(strengths)}"
+    return lambda one: replace(one, fix=ways.get(one.code, one.fix))
