@@ -498,6 +498,22 @@ def test_a_revision_is_named_once(hub: LocalHub, remote: str):
         inspect_lora(f"{remote}@nope/weights.safetensors", hub=hub)
 
 
+def test_a_revision_is_of_a_repo(hub: LocalHub, remote: str, tmp_path: Path):
+    here = put(tmp_path / "a.safetensors", lora())
+    with pytest.raises(UsageError, match=r"--revision is for a repo, and .*a\.safetensors' is looked for on this disk"):
+        inspect_lora(here, revision="v1")
+    with pytest.raises(UsageError, match=r"--revision .* are looked for on this disk"):
+        compare_loras(here, str(here), revision="v1")
+    assert compare_loras(here, remote, hub=hub, revision="main").b.path == f"{remote}@main/weights.safetensors"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_file_that_a_repo_does_not_have_is_told_with_those_it_has(hub: LocalHub, remote: str, full: bool):
+    with pytest.raises(NotFoundError, match=r"me/wide-lora has no file 'weight\.safetensors'") as missing:
+        inspect_lora(f"{remote}/weight.safetensors", hub=hub, full=full)
+    assert "Did you mean 'weights.safetensors'? There is: weights.safetensors (" in missing.value.hint
+
+
 def test_a_server_that_ignores_ranges_is_cut_off(hub: LocalHub):
     client = api(hub)
     client.create_repo("me/long-lora")

@@ -18,7 +18,7 @@ from qflux_hub.lora.compare import Comparison, Side, compare
 from qflux_hub.lora.describe import Lora, describe, unreadable
 from qflux_hub.lora.header import FIRST, Header, HeaderError, read_header
 from qflux_hub.lora.local import open_weights, read_weights
-from qflux_hub.lora.names import choose
+from qflux_hub.lora.names import choose, not_there
 from qflux_hub.lora.settings import SettingsError, read_settings
 from qflux_hub.lora.sources import SUFFIX, resolve
 from qflux_hub.lora.values import Wanted
@@ -40,7 +40,9 @@ def inspect_lora(
     Returns the description, ``failed`` when the file is not a LoRA that can be used; raises NotFoundError, UsageError
     when several files could be meant, AuthError, HubError.
     """
-    with _open(file_or_repo, InspectOptions(**options), progress or Progress()) as side:
+    chosen = InspectOptions(**options)
+    _check_revision(chosen, file_or_repo)
+    with _open(file_or_repo, chosen, progress or Progress()) as side:
         return side.lora
 
 
@@ -56,14 +58,28 @@ def compare_loras(
     ``full`` reads the weights, too, and gives for each module the norms of both updates and the cosine between them.
     """
     chosen, watch = InspectOptions(**options), progress or Progress()
+    _check_revision(chosen, a, b)
     with _open(a, chosen, watch) as first, _open(b, chosen, watch) as second:
         return compare(first, second, full=chosen.full)
+
+
+def _check_revision(options: InspectOptions, *given: str | os.PathLike[str]) -> None:
+    """Raises UsageError for a revision where nothing that is given is on a Hub."""
+    if options.revision and not any(map(_on_a_hub, given)):
+        named = " and ".join(repr(os.fspath(one)) for one in given)
+        message = f"--revision is for a repo, and {named} {'is' if len(given) == 1 else 'are'} looked for on this disk."
+        raise UsageError(message, hint="Leave it out, or give user/name of a repo.")
+
+
+def _on_a_hub(where: str | os.PathLike[str]) -> re.Match[str] | None:
+    """The parts of ``user/repo[@revision][/path]``; None for what is looked for on this disk."""
+    return None if isinstance(where, os.PathLike) or _is_here(where) else _REMOTE.fullmatch(where)
 
 
 @contextmanager
 def _open(where: str | os.PathLike[str], options: InspectOptions, progress: Progress) -> Iterator[Side]:
     """The LoRA at ``where``: a file, a folder, or ``user/repo[@revision][/path]``. What exists here comes first."""
-    named = None if isinstance(where, os.PathLike) or _is_here(where) else _REMOTE.fullmatch(where)
+    named = _on_a_hub(where)
     if named is None:
         with _on_disk(Path(where).expanduser(), options, progress) as side:
             yield side
@@ -134,15 +150,21 @@ def _on_hub(
     if path is None:
         path, revision = choose(hub, repo_id, revision)
     shown = f"{repo_id}{'@' + revision if revision else ''}/{path}"
-    if options.full:
-        file = hub.head(repo_id, path, revision)
+    remote = _Remote(hub, repo_id, path, revision)
+    try:
+        file = hub.head(repo_id, path, revision) if options.full else None
+        if file is None:
+            remote.read(0, FIRST)
+    except NotFoundError as error:
+        if error.what != "file":
+            raise
+        raise not_there(hub, repo_id, path, revision) from error
+    if file is not None:
         fetched = fetch_to_cache(hub, repo_id, file, revision, progress)
         configs = _configs_on_hub(hub, repo_id, file.path, file.commit)
         side = _local_side(fetched.path, shown, options, progress, configs)
         side.lora.commit = file.commit
         return side
-    remote = _Remote(hub, repo_id, path, revision)
-    remote.read(0, FIRST)
     return Side(*_described(shown, remote), remote.read)
 
 

@@ -48,6 +48,12 @@ def missing(wanted: str, sizes: Mapping[str, int], repo_id: str, revision: str |
     )
 
 
+def not_there(hub: Hub, repo_id: str, path: str, revision: str | None) -> NotFoundError:
+    """The same, of a repo whose files are not known yet. One request."""
+    sizes = {name: file.size for name, file in hub.state(repo_id, revision, "model").files.items()}
+    return missing(path, sizes, repo_id, revision)
+
+
 def listed(sizes: Mapping[str, int]) -> str:
     """The candidates with their sizes, the first dozen."""
     names = [f"{path} ({sizes[path] / 1e6:.1f} MB)" for path in candidates_of(sizes)]
