@@ -26,6 +26,7 @@ from qflux_hub import (
     upload_lora,
     upload_lora_safetensors,
 )
+from qflux_hub.cli import run
 from qflux_hub.cli.commands import app
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.lora.results import LoraUpload
@@ -328,25 +329,44 @@ def test_a_folder_of_pickles_is_refused_as_such(tmp_path: Path):
         upload_lora(tmp_path, "me/none")
 
 
+def test_an_error_is_told_once(weights: Path, capsys):
+    weights.write_bytes(weights.read_bytes()[:-7])
+    assert run(["upload-lora", str(weights), "me/none"]) == 1
+    told = capsys.readouterr().err
+    assert told.count("still being written") == 1
+    assert "error: 1 error in what was to be uploaded; nothing was sent." in told
+
+
+@pytest.mark.parametrize("base", ["not an id", "Qwen", "a/b/c", "-a/b", "", "https://huggingface.co/Qwen/Qwen-Image"])
+def test_a_base_model_that_is_no_id_is_wrong_usage_before_anything_is_read(tmp_path: Path, base: str):
+    with pytest.raises(UsageError, match=f"--base-model {base!r} is no id of a model") as wrong:
+        upload_lora(tmp_path / "none.safetensors", "me/none", base_model=base)
+    assert wrong.value.hint == "It is user/name, as in Qwen/Qwen-Image-Edit."
+
+
 def test_broken_weights_are_refused_with_their_finding(weights: Path):
     weights.write_bytes(weights.read_bytes()[:-7])
-    with pytest.raises(DataError, match="still being written") as refused:
+    with pytest.raises(DataError, match="nothing was sent") as refused:
         upload_lora(weights, "me/none")
-    assert refused.value.report.to_dict()["findings"][0]["code"] == "truncated-weights"
+    found = refused.value.report.to_dict()["findings"][0]
+    assert found["code"] == "truncated-weights"
+    assert "still being written" in found["message"]
 
 
 def test_a_checkpoint_that_is_no_lora_is_refused(tmp_path: Path):
     path = put(tmp_path / "model.safetensors", pack({"transformer_blocks.0.attn.to_q.weight": numbers((2, 2))}))
-    with pytest.raises(DataError, match="full checkpoint, not a LoRA"):
+    with pytest.raises(DataError) as refused:
         upload_lora(path, "me/none")
+    assert "full checkpoint, not a LoRA" in refused.value.report.findings[0].message
 
 
 def test_weights_that_are_no_numbers_are_not_sent(hub: LocalHub, repo: str, tmp_path: Path, hub_log: Log):
     data = bytearray(lora())
     data[-2:] = b"\xc0\x7f"
     hub_log.clear()
-    with pytest.raises(DataError, match="not a number"):
+    with pytest.raises(DataError) as refused:
         upload_lora(put(tmp_path / "a.safetensors", bytes(data)), repo, hub=hub)
+    assert "not a number" in " ".join(one.message for one in refused.value.report.findings)
     assert writes(asked(hub_log, repo)) == []
 
 

@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from qflux_hub import __version__, codes
-from qflux_hub.errors import (
-    ConflictError,
-    DataError,
-    RefusedError,
-)
+from qflux_hub.errors import ConflictError, DataError, RefusedError, UsageError
 from qflux_hub.hub import Add, Commit, Stream, check_ref, check_repo_id, open_hub
 from qflux_hub.lora.card import CARD, CardInput, base_of, check_card, model_card
 from qflux_hub.lora.describe import Lora
@@ -63,10 +59,20 @@ def upload_lora(
     chosen = LoraUploadOptions(private=private, **options)
     check_ref(chosen.revision)
     check_ref(chosen.tag)
+    _check_base(chosen.base_model)
     with tempfile.TemporaryDirectory(prefix="qflux-") as scratch:
         report = _Sync(check_repo_id(repo_id), chosen, progress or Progress(), Path(scratch)).run(src)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _check_base(base: str | None) -> None:
+    """Raises UsageError for a base model that the Hub cannot have: the card would link nowhere."""
+    try:
+        check_repo_id("user/name" if base is None else base)
+    except UsageError as error:
+        hint = "It is user/name, as in Qwen/Qwen-Image-Edit."
+        raise UsageError(f"--base-model {base!r} is no id of a model on the Hub.", hint=hint) from error
 
 
 def upload_lora_safetensors(
@@ -141,9 +147,10 @@ class _Sync:
                 hint="Take it out and revoke it. --scrub uploads cleaned copies, --allow-leaks the files as they are.",
                 report=report,
             )
-        fix = errors[0].fix or ""
-        hint = f"{fix[:1].upper()}{fix[1:]}{'.' if fix else ''}"
-        raise DataError(f"{errors[0].message} Nothing was sent.", hint=hint, report=report)
+        counted = "1 error" if len(errors) == 1 else f"{len(errors):,} errors"
+        message = f"{counted} in what was to be uploaded; nothing was sent."
+        hint = f"Mend {'it' if len(errors) == 1 else 'them'}; `qflux inspect-lora` shows what is wrong with weights."
+        raise DataError(message, hint=hint, report=report)
 
     # --- plan -------------------------------------------------------------------------------------------------
 
