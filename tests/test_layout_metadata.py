@@ -93,6 +93,13 @@ def test_two_tables_of_a_split_are_told(root):
     assert scan(root).codes == ["ambiguous-file"]
 
 
+def test_a_row_that_is_left_out_takes_no_id(root):
+    rows = [{"id": "1", "file_name": None, "text": "One"}, {"id": "1", "file_name": "c/a.png", "text": "Two"}]
+    write(root / "train/metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    read = scan(root)
+    assert (read.ids, read.codes) == (["1"], ["missing-control"])
+
+
 def test_rows_with_too_many_cells_are_found(root):
     write(root / "train/metadata.csv", "file_name,text\nc/a.png,one, two\nc/b.JPG,Hi\n")
     read = scan(root)

@@ -687,6 +687,15 @@ def test_ids_that_are_still_equal_are_an_error_with_both_lines(tmp_path):
     assert finding.fix == "add an id column that tells them apart"
 
 
+@pytest.mark.parametrize(
+    "rows", [["1,a.png,One", "1,,Two"], ["1,,Two", "1,a.png,One"], ["1,,One", "1,,Two", "1,a.png,x"]]
+)
+def test_a_row_that_is_left_out_takes_no_id(tmp_path, rows):
+    result = read(tmp_path, "\n".join(["id,control,prompt", *rows, ""]))
+    assert (result.ids, set(result.codes)) == (["1"], {"missing-control"})
+    assert all(finding.sample != ("train", "1") for finding in result.findings)
+
+
 def test_equal_id_cells_are_an_error(tmp_path):
     result = read(tmp_path, "id,control,prompt\n1,a.png,One\n1,b.png,Two\n")
     assert result.finding("duplicate-id").fix == "remove one row"

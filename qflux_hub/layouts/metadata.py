@@ -115,9 +115,13 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     carried = [name for name in spare if name not in others]
     rows = [_row(line, record, chosen, carried, others, folder) for line, record in records]
     usable = 0
-    for row, name in zip(rows, ids_of(rows, path, split, found), strict=True):
+
+    def is_sample(row: Row) -> bool:
+        return bool(row.controls or (row.target and not chosen.controls))
+
+    for row, name in zip(rows, ids_of(rows, path, split, found, is_sample=is_sample), strict=True):
         key = (split, name)
-        if not row.controls and (chosen.controls or not row.target):
+        if not is_sample(row):
             what = "control" if chosen.controls else "file"
             message = f"{path}, line {row.line}: no {what} is named, so the sample is left out."
             found(codes.MISSING_CONTROL(path, message, line=row.line, sample=key))

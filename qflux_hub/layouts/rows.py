@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qflux_hub import codes
@@ -64,8 +64,13 @@ def without_extension(path: str) -> str:
     return split_extension(path)[0] if is_media_name(path) else path
 
 
-def ids_of(rows: Sequence[Row], path: str, split: str, found: Found) -> list[str]:
-    """One id per row: its cell, else the stem of its target or first control, by its path where stems clash."""
+def ids_of(
+    rows: Sequence[Row], path: str, split: str, found: Found, *, is_sample: Callable[[Row], bool] = lambda _: True
+) -> list[str]:
+    """One id per row: its cell, else the stem of its target or first control, by its path where stems clash.
+
+    A row that ``is_sample`` says is none takes no id from another: where it would, it is called by its line.
+    """
     sources = [row.id or row.target or next(iter(row.images()), "") for row in rows]
     stems = [source if row.id else stem(source) for row, source in zip(rows, sources, strict=True)]
     clashing = {name for name, count in Counter(stems).items() if count > 1}
@@ -73,15 +78,17 @@ def ids_of(rows: Sequence[Row], path: str, split: str, found: Found) -> list[str
         without_extension(source) if name in clashing and not row.id else name
         for row, source, name in zip(rows, sources, stems, strict=True)
     ]
+    stay = [is_sample(row) for row in rows]
+    taken = {name for name, stays in zip(ids, stay, strict=True) if stays}
     first: dict[str, int] = {}
     for number, (row, name) in enumerate(zip(rows, ids, strict=True)):
-        if not name:
+        if not name or (not stay[number] and name in taken):
             ids[number] = f"line {row.line}"
         elif name in first:
             message = f"{path}, line {row.line}: the id {name!r} stands in line {first[name]} already."
             fix = "remove one row" if row.id else "add an id column that tells them apart"
             found(codes.DUPLICATE_ID(path, message, line=row.line, fix=fix, sample=(split, name)))
-        else:
+        elif stay[number]:
             first[name] = row.line
     return ids
 

@@ -147,7 +147,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         return
     files = Files(tree, path, found, listed={without_extension(image) for row in rows for image in row.images()})
     usable = 0
-    for row, name in zip(rows, ids_of(rows, path, split, found), strict=True):
+    for row, name in zip(rows, ids_of(rows, path, split, found, is_sample=_has_control), strict=True):
         try:
             sample = _sample(row, split, name, path, files, found)
         except OSError as error:
@@ -258,6 +258,10 @@ def _sample(row: Row, split: str, name: str, path: str, files: Files, found: Fou
         captions=row.captions,
         place=f"{path}:{row.line}",
     )
+
+
+def _has_control(row: Row) -> bool:
+    return any(cell for _, cell in row.controls)
 
 
 def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list[Row] | None:
