@@ -9,11 +9,57 @@ import errno
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from qflux_hub.errors import QfluxError, UsageError
 
 HEAD = 1 << 16
 """Bytes by which ``head_digest`` knows a file, together with its size: whole images would take long to read."""
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "Make room, and run the same command again.",
+    errno.EDQUOT: "Make room, and run the same command again.",
+    errno.EACCES: "Take a place that you may write to, or change its rights.",
+    errno.EPERM: "Take a place that you may write to, or change its rights.",
+    errno.EROFS: "Take a place that you may write to, or change its rights.",
+}
+
+
+def way_out(error: OSError) -> str:
+    """What to do when a place cannot be written to."""
+    return _WAYS_OUT.get(error.errno or 0, "Take another place.")
+
+
+@contextmanager
+def writing_to(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell what a disk refuses as a QfluxError that names ``place`` and a way out."""
+    try:
+        yield
+    except OSError as error:
+        raise QfluxError(_refused(place, error), hint=way_out(error)) from error
+
+
+def require_writable(place: str | os.PathLike[str]) -> None:
+    """Raises UsageError, before any work is done, for a place whose name or folder cannot take a file or folder."""
+    path = Path(place)
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+        folder = next(one for one in path.absolute().parents if one.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UsageError(_refused(place, error), hint=way_out(error)) from error
+
+
+def _refused(place: str | os.PathLike[str], error: OSError) -> str:
+    """``place`` is shortened: a path that is too long would fill the screen."""
+    shown = os.fspath(place)
+    shown = shown if len(shown) <= 160 else f"{shown[:80]}…{shown[-60:]}"
+    return f"{shown!r} cannot be written to: {error.strerror or error}."
 
 
 def is_own_folder(root: Path, folder: str) -> bool:

@@ -26,6 +26,7 @@ def require_kind(path: str | os.PathLike[str]) -> None:
     file = Path(path)
     if file.suffix.lower() not in (".csv", ".json"):
         raise UsageError(f"--report {str(path)!r} is neither CSV nor JSON.", hint="Name it FILE.csv or FILE.json.")
+    disk.require_writable(file)
     if not file.parent.is_dir():
         raise UsageError(f"There is no folder {str(file.parent)!r} for --report.", hint="Make it first.")
 
@@ -39,7 +40,8 @@ def write(path: str | os.PathLike[str], source: str, layout: str, findings: Sequ
         rows = [finding.to_dict() for finding in findings]
         whole = {"source": source, "layout": layout, "findings": rows, "counts": tally(findings)}
         content = json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
-    disk.write(file, content.encode())
+    with disk.writing_to(file):
+        disk.write(file, content.encode())
 
 
 def _csv(findings: Sequence[Finding]) -> str:

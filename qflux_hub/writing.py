@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol
 
 from blake3 import blake3
 
-from qflux_hub import codes
+from qflux_hub import codes, disk
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, UsageError, VerificationError
 from qflux_hub.naming import (
     LONGEST,
@@ -345,14 +345,19 @@ class Folder:
                     beside.unlink()
                 raise
         except OSError as error:
-            raise _unreadable(error, output.path) from error
+            message = f"{output.path} cannot be written to {str(self.root)!r}: {error.strerror or error}."
+            raise DataError(message, hint=disk.way_out(error)) from error
         return sink.size
 
 
 def require_folder(dest: str | os.PathLike[str]) -> None:
-    """Raises UsageError for what is no folder to write to: a file, or an empty text, which as a path is this folder."""
+    """Raises UsageError for what is no folder to write to: a file, an empty text, which as a path is this folder, or a
+    place that takes no folder. One that is there may have all files already, so that nothing need be written.
+    """
     if not os.fspath(dest):
         raise UsageError("The folder to write to is an empty text.", hint="For the current folder, write '.'.")
+    if not os.path.lexists(dest):
+        disk.require_writable(dest)
     if Path(dest).exists() and not Path(dest).is_dir():
         raise UsageError(f"{os.fspath(dest)} is a file.", hint="Give a folder to write to.")
 
@@ -466,7 +471,8 @@ class _Comparing:
 
 def _unreadable(error: OSError, path: str) -> DataError:
     reason = error.strerror or str(error)
-    return DataError(f"{path} cannot be written: {reason} ({error.filename or 'unknown file'}).")
+    message = f"{path} cannot be compared with what is there: {reason} ({error.filename or 'unknown file'})."
+    return DataError(message, hint="Mend that file, or take another folder.")
 
 
 @dataclass(frozen=True, slots=True)

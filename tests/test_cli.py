@@ -325,6 +325,51 @@ def test_all_other_kinds_of_errors_have_their_codes(upload: Run, hub: LocalHub, 
         assert upload(root, "--hub", way.url, "--json").json["error"]["code"] == 7
 
 
+PLACES = {
+    "convert": ("convert", "SOURCE", "PLACE", "--as", "csv"),
+    "download": ("download-dataset", "me/none", "PLACE"),
+    "lora": ("download-lora", "me/none", "--local-dir", "PLACE"),
+    "report": ("check", "SOURCE", "--report", "PLACE.csv"),
+    "page": ("preview", "SOURCE", "--out", "PLACE.html"),
+}
+"""Commands that write to a place which the user names."""
+
+
+@pytest.mark.parametrize("command", PLACES)
+@pytest.mark.parametrize(("name", "why"), [("file/deeper", "Not a directory"), ("x" * 300, "File name too long")])
+def test_a_place_that_cannot_be_written_to_is_said_before_any_work(
+    say: Run, photos: Path, tmp_path: Path, command: str, name: str, why: str
+) -> None:
+    write(tmp_path / "file", "")
+    given = {"SOURCE": str(photos), "PLACE": str(tmp_path / name)}
+    told = say(*(given.get(one, one.replace("PLACE", given["PLACE"])) for one in PLACES[command]))
+    assert told.code == 2
+    first, hint = told.err.splitlines()
+    assert re.fullmatch(rf"error: '/.*' cannot be written to: {why}\.", first)
+    assert len(first) < 250
+    assert hint == "Take another place."
+
+
+@pytest.mark.parametrize("command", ["report", "page"])
+def test_what_cannot_be_written_in_the_end_is_told_with_its_place(
+    say: Run, photos: Path, tmp_path: Path, command: str
+) -> None:
+    place = str(tmp_path / ("x" * 248))  # a name that has no room for the one it bears until it is whole
+    told = say(*({"SOURCE": str(photos)}.get(one, one.replace("PLACE", place)) for one in PLACES[command]))
+    assert (told.code, told.err.splitlines()[-1]) == (1, "Take another place.")
+    assert "cannot be written to: File name too long." in told.err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_told_with_the_way_out(say: Run, photos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "out/train", "")
+    told = say("convert", photos, tmp_path / "out", "--as", "directory")
+    assert told.code == 1
+    assert re.search(
+        r"error: train/\S+ cannot be written to '/.*/out': Not a directory\.\nTake another place\.\n", told.err
+    )
+
+
 def test_strict_lets_a_check_fail_over_warnings(say: Run, tmp_path: Path) -> None:
     root = lay_split(tmp_path, "train", "ab")
     (root / "train/training_images/a.png").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from qflux_hub import codes
+from qflux_hub import codes, disk
 from qflux_hub.errors import HubError, NotFoundError
 from qflux_hub.fetch import (
     Fetched,
@@ -31,6 +32,7 @@ from qflux_hub.lora.results import LocalPath, LoraDownload
 from qflux_hub.lora.sources import DEFAULT_NAME, check_path
 from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
 from qflux_hub.report import Finding, Progress
+from qflux_hub.writing import require_folder
 
 TRIES, PAUSE = 3, 1.0
 """How often a Hub that does not answer is asked, where no copy is in the cache; seconds between."""
@@ -59,6 +61,8 @@ def download_lora(
     if filename is not None:
         check_path(filename)
     chosen = LoraDownloadOptions(filename=filename, **options)
+    if chosen.local_dir is not None:
+        require_folder(Path(chosen.local_dir).expanduser() if os.fspath(chosen.local_dir) else "")
     with open_hub(chosen.hub, chosen.token) as hub:
         report = _Download(hub, check_repo_id(repo_id), chosen, progress or Progress()).run()
     report.seconds = time.perf_counter() - started
@@ -162,7 +166,8 @@ class _Download:
 
     def _into_folder(self, file: RemoteHead) -> Fetched:
         folder = Path(self.options.local_dir or ".").expanduser()
-        return fetch_to_folder(self.hub, self.repo_id, file, folder, self.progress, force=self.options.force)
+        with disk.writing_to(folder / file.path):
+            return fetch_to_folder(self.hub, self.repo_id, file, folder, self.progress, force=self.options.force)
 
     def _head(self) -> RemoteHead:
         """What the Hub says of the file that is meant. One request when it has the expected name."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from qflux_hub import disk
 from qflux_hub.errors import UsageError
 from qflux_hub.options import PreviewKeywords, PreviewOptions
 from qflux_hub.report import Finding, Progress
@@ -146,7 +147,8 @@ def preview_dataset(
             result.url = stack.enter_context(serve.serving(gallery, chosen.port))
             result._stop = stack.pop_all().close
         else:
-            written = page.write(gallery, target, progress)
+            with disk.writing_to(target):
+                written = page.write(gallery, target, progress)
             result.page = os.fspath(target)
             result.pictures = {"made": written.made, "unreadable": written.unreadable, "side": written.side}
             result.bytes = {"read": written.read, "page": written.size}
@@ -163,6 +165,7 @@ def _target(source: Source, out: str | os.PathLike[str] | None) -> Path:
     target = Path(out)
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{os.fspath(out)!r} is no name for a page.", hint="It ends with .html.")
+    disk.require_writable(target)
     if target.is_dir():
         raise UsageError(f"{os.fspath(out)!r} is a folder.", hint="Name the file to write.")
     if not target.parent.is_dir():
