@@ -169,8 +169,11 @@ class Piece:
 @contextmanager
 def open_hub(hub: str | LocalHub | None = None, token: str | None = None) -> Iterator[Hub]:
     """The Hub that a user means: a URL, ``local``, a running LocalHub, or by default ``QFLUX_HUB``, else the
-    environment's endpoint. The embedded one is served as long as the context lasts.
+    environment's endpoint. The embedded one is served as long as the context lasts. Raises UsageError for an empty
+    text, which whoever gave it did not mean as the default.
     """
+    if hub == "":
+        raise UsageError("--hub is empty.", hint="Give a URL, `local`, or nothing at all for the default.")
     chosen = hub or os.environ.get("QFLUX_HUB") or None
     if chosen == "local":
         from qflux_hub.localhub import LocalHub

@@ -84,8 +84,12 @@ def upload_dataset(
     commit or tagging it.
     """
     chosen = UploadOptions(private=private, **options)
-    if chosen.workers < 1 or (chosen.shard_size is not None and chosen.shard_size < 1):
-        raise UsageError("`workers` and `shard_size` are at least 1.")
+    if chosen.workers < 1:
+        hint = "It is how many shards are under way at once, 1 or more."
+        raise UsageError(f"--workers {chosen.workers} sends nothing.", hint=hint)
+    if chosen.shard_size is not None and chosen.shard_size < 1:
+        hint = "Give the bytes of a shard, or for example 64MB or 1GB."
+        raise UsageError(f"--shard-size {chosen.shard_size} holds nothing.", hint=hint)
     check_ref(chosen.revision)
     check_ref(chosen.tag)
     return _Upload(check_repo_id(repo_id), chosen, progress or Progress()).run(source)

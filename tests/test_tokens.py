@@ -198,3 +198,13 @@ def test_verbose_says_which_token_is_used(hub: LocalHub, repo: str, tmp_path: Pa
     ran = qflux("upload-dataset", str(root), repo, "--dry-run", "--verbose", env=env)
     assert f"{hub.url}, with the token from HF_TOKEN" in ran.stderr.splitlines()
     assert qflux("upload-dataset", str(root), repo, "--dry-run", env=env).stderr == ""
+
+
+def test_an_empty_text_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what a variable that is not set gives; taken for the default, it would send to the public Hub."""
+    with pytest.raises(UsageError, match="--hub is empty") as wrong, open_hub(""):
+        pytest.fail("it is opened")
+    assert wrong.value.hint == "Give a URL, `local`, or nothing at all for the default."
+    monkeypatch.setenv("QFLUX_HUB", "")  # as CI systems set what is not given
+    with open_hub() as hub:
+        assert hub.endpoint

@@ -514,3 +514,23 @@ def test_an_upload_leaves_its_source_alone(hub: LocalHub, repo: str, known: Path
     assert tree(known) == before
     assert threading.active_count() < 40
     assert len(commits(hub, repo)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"workers": 0}, "--workers 0 sends nothing.", "It is how many shards are under way at once, 1 or more."),
+        ({"shard_size": 0}, "--shard-size 0 holds nothing.", "Give the bytes of a shard, or for example 64MB or 1GB."),
+        (
+            {"shard_size": -1},
+            "--shard-size -1 holds nothing.",
+            "Give the bytes of a shard, or for example 64MB or 1GB.",
+        ),
+    ],
+)
+def test_numbers_that_leave_nothing_to_do_are_wrong_usage(
+    tmp_path: Path, options: Any, message: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as wrong:
+        upload_dataset(tmp_path / "none", "me/none", **options)
+    assert (wrong.value.message, wrong.value.hint) == (message, hint)
