@@ -12,8 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from qflux_hub.errors import UsageError
+
 if TYPE_CHECKING:
     from qflux_hub.localhub import LocalHub
+
+
+_LISTS = ("splits", "only", "samples")
+"""Options that take several texts."""
 
 
 def _option(default: Any, meaning: str, *, flags: str = "", metavar: str | None = None) -> Any:
@@ -24,8 +30,21 @@ def _option(default: Any, meaning: str, *, flags: str = "", metavar: str | None 
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Options:
+    """What all options have in common."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a text where a list of texts is meant: it would be taken letter by letter."""
+        for name in _LISTS:
+            value = getattr(self, name, ())
+            if isinstance(value, str):
+                hint = f"Give a list of them, such as {name}=[{value!r}]."
+                raise UsageError(f"{name} is one text, {value!r}, where several may be given.", hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ReadOptions(Options):
     """How a source is read."""
 
     layout: str | None = _option(None, "Layout of SOURCE; found out by default.", metavar="NAME")
@@ -37,8 +56,8 @@ class ReadOptions:
     decode: bool = _option(False, "Decode every image fully, not only its header.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FileOptions(Options):
     """How a dataset is written out as files."""
 
     as_: str = _option("directory", "Layout to write; by default directory.", flags="--as", metavar="LAYOUT")
@@ -48,12 +67,12 @@ class FileOptions:
     force: bool = _option(False, "Replace files that are there with another content.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvertOptions(FileOptions, ReadOptions):
     """What ``convert_dataset`` takes."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CheckOptions(ReadOptions):
     """How a source is judged."""
 
@@ -61,7 +80,7 @@ class CheckOptions(ReadOptions):
     strict: bool = _option(False, "Let warnings fail as errors do.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FullCheckOptions(CheckOptions):
     """What ``check_dataset`` takes."""
 
@@ -77,7 +96,7 @@ class FullCheckOptions(CheckOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RepairOptions(ReadOptions):
     """How repairs are made."""
 
@@ -87,15 +106,15 @@ class RepairOptions(ReadOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FixOptions(RepairOptions):
     """What ``fix_dataset`` takes."""
 
     only: Sequence[str] = _option((), "Only repair findings of this code (repeatable).", metavar="CODE")
 
 
-@dataclass(frozen=True, kw_only=True)
-class HubOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HubOptions(Options):
     """Which Hub, as whom, and at which revision."""
 
     hub: str | LocalHub | None = _option(  # noqa: RUF009 - it makes a field
@@ -105,7 +124,7 @@ class HubOptions:
     revision: str | None = _option(None, "Branch, tag or commit.", metavar="NAME")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class WriteOptions(HubOptions):
     """What a commit to a Hub does. ``private`` is positional in the functions, as documented."""
 
@@ -121,7 +140,7 @@ class WriteOptions(HubOptions):
     dry_run: bool = _option(False, "Show what would be done, and do nothing.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class UploadOptions(WriteOptions, CheckOptions):
     """What ``upload_dataset`` takes."""
 
@@ -139,7 +158,7 @@ class UploadOptions(WriteOptions, CheckOptions):
     card: bool = _option(True, "Leave the dataset card alone.", flags="--no-card")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DownloadOptions(FileOptions, HubOptions):
     """What ``download_dataset`` takes. Layout and columns are those of a repo that qflux did not write."""
 
@@ -150,7 +169,7 @@ class DownloadOptions(FileOptions, HubOptions):
     splits: Sequence[str] = _option((), "Only this split (repeatable).", flags="--split", metavar="NAME")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PreviewOptions(HubOptions, ReadOptions):
     """What ``preview_dataset`` takes."""
 
@@ -159,19 +178,19 @@ class PreviewOptions(HubOptions, ReadOptions):
     port: int = _option(0, "Port of --serve; 0 is any that is free.", metavar="N")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DiffOptions(HubOptions, ReadOptions):
     """What ``diff_dataset`` takes."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class InspectOptions(HubOptions):
     """What ``inspect_lora`` and ``compare_loras`` take."""
 
     full: bool = _option(False, "Look at the numbers themselves, too; of a Hub's file, fetch all of it.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LoraUploadOptions(WriteOptions):
     """What ``upload_lora`` takes."""
 
@@ -193,7 +212,7 @@ class LoraUploadOptions(WriteOptions):
     allow_leaks: bool = _option(False, "Upload files even if they hold what looks like a token.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LoraDownloadOptions(HubOptions):
     """What ``download_lora`` takes. ``filename`` is positional in the function, as documented."""
 

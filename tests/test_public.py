@@ -56,3 +56,20 @@ def test_importing_the_package_has_no_side_effect(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: qflux_hub.scan_dataset("none", splits="train"), "splits"),
+        (lambda: qflux_hub.convert_dataset("none", "out", as_="csv", only="cat"), "only"),
+        (lambda: qflux_hub.download_dataset("me/none", "out", splits="train"), "splits"),
+        (lambda: qflux_hub.fix_dataset("none", only="wrong-extension"), "only"),
+        (lambda: qflux_hub.upload_lora("none", "me/none", samples="cat.png"), "samples"),
+    ],
+)
+def test_a_text_is_no_list_of_texts(call, name):
+    """It would be taken letter by letter."""
+    with pytest.raises(qflux_hub.UsageError, match=f"{name} is one text, ") as wrong:
+        call()
+    assert wrong.value.hint.startswith(f"Give a list of them, such as {name}=['")
