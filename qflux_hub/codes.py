@@ -479,6 +479,15 @@ OTHER_FILES = _code(
     be read along: older samples, or an image of the same name with another extension.""",
     "write to a folder of its own, or remove what does not belong there",
 )
+UNEVEN_MEMBERS = _code(
+    "uneven-members",
+    "warning",
+    "The first samples of a tar have different members.",
+    """`datasets` takes the columns of tars from their first five samples, and refuses tars in which these differ: where
+    one of them has a mask and another has none, or one control is a PNG and another a JPEG. qflux and the webdataset
+    library read such tars.""",
+    "write another layout for datasets, such as --as parquet",
+)
 UNUSED_IMAGE = _code(
     "unused-image",
     "note",

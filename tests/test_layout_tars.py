@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from contextlib import nullcontext
 
 import pytest
 from datasets import Image, load_dataset
 
 from qflux_hub import convert_dataset
-from tests.builders import lay_split, picture, roles, scan
+from tests.builders import lay_split, picture, roles, scan, write
 from tests.jobtools import tree
 
 
@@ -136,3 +137,16 @@ def test_names_come_back_through_a_tar(photos, tmp_path):
     convert_dataset(tmp_path / "tar", tmp_path / "back", as_="directory")
     before = {path: data.strip() if path.endswith(".txt") else data for path, data in tree(photos).items()}
     assert tree(tmp_path / "back") == before
+
+
+@pytest.mark.parametrize(("masked", "refused"), [("d", True), ("f", False), ("abcdefg", False)])
+def test_fields_that_datasets_refuses_are_told(tmp_path, masked, refused):
+    lay_split(tmp_path / "ds", "train", "abcdefg")
+    for base in masked:
+        write(tmp_path / f"ds/train/control_images/{base}_mask.png", picture(f"{base}_mask.png"))
+    report = convert_dataset(tmp_path / "ds", tmp_path / "out", as_="webdataset")
+    found = [(one.code, one.where) for one in report.findings if one.severity == "warning"]
+    assert found == ([("uneven-members", "train-00000.tar")] if refused else [])
+    with pytest.raises(ValueError, match="don't share") if refused else nullcontext():
+        load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert len(scan(tmp_path / "out").ids) == 7

@@ -207,4 +207,7 @@ def write(
         progress.say(f"The {layout.NAME} layout loses {loss.what} ({loss.count:,}): {loss.why}.")
     size = sum(blob.size for samples in placed.values() for one in samples for _, blob in one.files())
     with progress.task("Writing", size) as task:
-        return told, Folder(dest).write(lambda: layout.outputs(placed), force=force, task=task, arrange=arrange)
+        done = Folder(dest).write(lambda: layout.outputs(placed), force=force, task=task, arrange=arrange)
+    if layout.NAME == tars.NAME:
+        done.findings += tars.uneven(placed)
+    return told, done

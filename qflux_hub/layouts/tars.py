@@ -36,7 +36,7 @@ from qflux_hub.naming import (
     split_extension,
 )
 from qflux_hub.parts import SMALL, part_of
-from qflux_hub.report import Found
+from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, Sink, extension, has_media, require_unchanged, verified
@@ -47,6 +47,8 @@ LOSES: Mapping[str, str] = {"sample": "it has no image, or one with an extension
 
 _KEY = re.compile(r"((?:.*/|)[^./]+)[.]([^/]+)", re.DOTALL)
 _NUMBERED = re.compile(r"(?P<split>.+?)-[0-9]+(?:-of-[0-9]+)?", re.ASCII)
+_SAMPLES_OF_COLUMNS = 5
+"""How many samples `datasets` looks at for the columns (NUM_EXAMPLES_FOR_FEATURES_INFERENCE of its reader)."""
 _PIECE = 1 << 20
 """Bytes that are written at once."""
 _PROMPTS = ("txt", "prompt.txt", "caption.txt", "text.txt")
@@ -397,6 +399,17 @@ def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
             reads = [blob for one in samples[part] for _, blob in one.files()]
             pour = partial(_pour, keys[part], samples[part])
             yield Output(f"{split}-{number:05}.tar", pour=pour, reads=reads)
+
+
+def uneven(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Finding]:
+    """What keeps `datasets` from reading the tars: other fields in one of the samples that it takes columns from."""
+    for split, samples in placed.items():
+        first, *others = (set(_fields(one.source)) for one in samples[:_SAMPLES_OF_COLUMNS])
+        differing = sorted(set().union(*(fields ^ first for fields in others)))
+        if differing:
+            path = f"{split}-{0:05}.tar"
+            message = f"{path}: not all of its first samples have {', '.join(differing)}; `datasets` refuses such tars."
+            yield codes.UNEVEN_MEMBERS(path, message)
 
 
 def _key(name: str, used: set[str]) -> str:
