@@ -345,6 +345,10 @@ class Folder:
                     beside.unlink()
                 raise
         except OSError as error:
+            place = Path(error.filename or beside)
+            if not place.is_relative_to(self.root) and not self.root.is_relative_to(place):  # of the source
+                message = f"{error.filename} cannot be read: {error.strerror or error}."
+                raise DataError(message, hint="Mend it, and run the same command again.") from error
             message = f"{output.path} cannot be written to {str(self.root)!r}: {error.strerror or error}."
             raise DataError(message, hint=disk.way_out(error)) from error
         return sink.size

@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from qflux_hub import DataError, OutsideRootError, RefusedError, UsageError, VerificationError, convert_dataset, layouts
 from qflux_hub.cli import run
-from qflux_hub.report import Progress
+from qflux_hub.report import Progress, Task
 from qflux_hub.writing import Folder, Output
 from tests.builders import lay, lay_split, scan, table, write
 from tests.jobtools import tree
@@ -296,3 +297,22 @@ def test_after_a_kill_whole_files_lie_there_and_the_same_command_ends_it(tmp_pat
     report = convert_dataset(root, tmp_path / "out", as_=layout)
     assert (tree(tmp_path / "out"), report.findings) == (wanted, [])
     assert report.bytes["kept"] == sum(map(len, left.values()))
+
+
+class GoneMeanwhile(Progress):
+    """Removes a file when the writing begins."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def task(self, label: str, total: int | None, unit: str = "B") -> Task:
+        if label == "Writing":
+            self._path.unlink()
+        return super().task(label, total, unit)
+
+
+def test_a_file_that_is_gone_meanwhile_is_told_as_the_sources(tmp_path):
+    gone = lay_split(tmp_path / "ds") / "train/training_images/a.png"
+    with pytest.raises(DataError, match=r"ds/train/training_images/a\.png cannot be read: No such file") as failed:
+        convert_dataset(tmp_path / "ds", tmp_path / "out", as_="csv", progress=GoneMeanwhile(gone))
+    assert failed.value.hint == "Mend it, and run the same command again."
