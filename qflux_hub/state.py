@@ -31,10 +31,12 @@ RACY_NS = 2_000_000_000
 _VERSION = 1
 _APPLICATION = 0x71666C78  # "qflx": tells our file from other people's
 _SCHEMA = """
-CREATE TABLE file (
+CREATE TABLE IF NOT EXISTS file (
     folder TEXT, name TEXT, size INTEGER, mtime_ns INTEGER, inode INTEGER, known TEXT, PRIMARY KEY (folder, name)
 ) WITHOUT ROWID;
-CREATE TABLE seen (source TEXT, hub TEXT, commit_id TEXT, contents BLOB, PRIMARY KEY (source, hub)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    source TEXT, hub TEXT, commit_id TEXT, contents BLOB, PRIMARY KEY (source, hub)
+) WITHOUT ROWID;
 """
 
 
@@ -206,19 +208,17 @@ def _open(path: Path) -> tuple[sqlite3.Connection | None, Exception | None]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(path, timeout=5)
+            # Another process may be making it: its tables and marks appear at once, so tables are looked for first.
+            (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (application,) = database.execute("PRAGMA application_id").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if tables and application != _APPLICATION:
                 database.close()
                 return None, None
             if version == _VERSION:
                 return database, None
             if not tables:
-                database.executescript(
-                    f"PRAGMA journal_mode = WAL; BEGIN; {_SCHEMA}"
-                    f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
-                )
+                _make(database)
                 return database, None
         except (sqlite3.Error, OSError) as error:
             if database is not None:
@@ -230,6 +230,22 @@ def _open(path: Path) -> tuple[sqlite3.Connection | None, Exception | None]:
         with contextlib.suppress(OSError):
             path.unlink()
     return None, None
+
+
+def _make(database: sqlite3.Connection) -> None:
+    """Lay an empty database out, also while others do the same: SQLite waits for none of them to change the journal."""
+    for waited in range(100):
+        try:
+            database.executescript(
+                f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; {_SCHEMA}"
+                f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or waited == 99:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _open_to_read(path: Path, why: Exception) -> tuple[sqlite3.Connection | None, Exception | None]:

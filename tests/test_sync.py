@@ -7,7 +7,9 @@ import os
 import resource
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from qflux_hub import ConflictError, diff_dataset, upload_dataset
 from qflux_hub.localhub import LocalHub, RequestLog
+from qflux_hub.state import Seen, remember
 from tests.builders import lay_split, picture, write
 from tests.jobtools import api, commits, environment, fetch, files, forget, network, prompts, put, qflux, script
 
@@ -181,6 +184,22 @@ def test_what_others_added_later_is_kept_on_every_further_upload(
         assert [finding.code for finding in report.findings] == ["kept-on-hub"]
     assert report.changed is False
     assert prompts(hub, repo)["a"] == "Mine."
+
+
+def test_a_cache_that_several_make_at_once_serves_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = threading.Barrier(4)
+
+    def note(number: int) -> None:
+        everyone.wait()
+        with remember(tmp_path) as memory:
+            memory.saw(f"hub {number}", Seen(str(number), {}, {}))
+
+    for turn in range(20):
+        monkeypatch.setenv("QFLUX_CACHE_DIR", str(tmp_path / f"cache-{turn}"))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(note, range(4)))
+        with remember(tmp_path) as memory:
+            assert [memory.seen(f"hub {number}") for number in range(4)] == [Seen(str(n), {}, {}) for n in range(4)]
 
 
 @pytest.mark.parametrize("before_that", ["ended", "killed"])
