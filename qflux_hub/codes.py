@@ -41,6 +41,11 @@ class Code:
         way_out = self.fix if fix is None else fix
         return Finding(self.name, severity or self.severity, where, message, line, way_out or None, sample)
 
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--explain`` prints it with ``--quiet``."""
+        return self.title
+
     def to_dict(self) -> dict[str, str | None]:
         """The page as ``--explain --json`` prints it."""
         told = {"code": self.name, "severity": self.severity, "title": self.title, "page": self.page}
@@ -52,6 +57,11 @@ class CodeTable:
     """All codes, in the order of this file."""
 
     codes: tuple[Code, ...]
+
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--list-codes`` prints it with ``--quiet``: the names, a line each."""
+        return "\n".join(code.name for code in self.codes)
 
     def to_dict(self) -> dict[str, Any]:
         """The table as ``--list-codes --json`` prints it."""

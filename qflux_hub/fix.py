@@ -56,6 +56,11 @@ class FixReport:
         """Something could not be repaired."""
         return any(finding.code != codes.INTERRUPTED_FIX.name for finding in self.findings)
 
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: the log that ``--undo`` takes."""
+        return self.undo or ""
+
     def to_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""
         return {

@@ -121,6 +121,13 @@ class UploadReport:
     tag: str | None = None
     seconds: float = 0.0
 
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: where the dataset is to be seen."""
+        if self.pull_request or self.commit_url:
+            return self.pull_request or self.commit_url or ""
+        return f"{self.url}/commit/{self.commit}" if self.commit else self.url
+
     def to_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""
         return {
@@ -268,6 +275,11 @@ class WriteReport:
     bytes: Mapping[str, int]
     findings: Sequence[Finding]
     seconds: float
+
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: where the files are."""
+        return self.dest
 
     def to_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""

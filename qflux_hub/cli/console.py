@@ -1,7 +1,8 @@
 """One printer with three modes: words for people, one JSON object for programs, one line for scripts.
 
 Results go to stdout; progress, warnings and errors to stderr. Colour and tables are for terminals only (``NO_COLOR``
-is obeyed); what is piped is plain, unwrapped text.
+is obeyed); what is piped is plain, unwrapped text. What only scripts read is printed without Rich, whose import takes
+as long as a command that has nothing to do.
 """
 
 from __future__ import annotations
@@ -10,32 +11,19 @@ import json
 import logging
 import re
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console as Rich
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
-from rich.text import Text
-
-from qflux_hub.cli import words
 from qflux_hub.errors import QfluxError
-from qflux_hub.report import Progress, Task
+from qflux_hub.report import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console as Rich
 
 _UNWRAPPED = 100_000
 """Columns of a pipe: lines there are never folded."""
-_QUIET_SECONDS, _LOG_EVERY = 2.0, 10.0
-"""A task shorter than the first says nothing; on a pipe, a longer one speaks once in the second."""
 
 
 class Console:
@@ -67,19 +55,21 @@ class Console:
         """Where jobs tell how far they are: bars on a terminal, a line now and then elsewhere, or nothing."""
         if self.quiet or self.json:
             return Progress()
-        return _BarProgress(self.err) if self.err.is_terminal else _LineProgress(self.err)
+        from qflux_hub.cli.bars import BarProgress, LineProgress
+
+        return BarProgress(self.err) if self.err.is_terminal else LineProgress(self.err)
 
     def show(self, result: Any) -> int:
         """Print the result of a job; returns the command's exit code."""
         if self.json:
             self._print_json(result.to_dict())
             return _exit_code(result)
-        if self.quiet:
-            line = words.one_line(result)
-            if line:
-                self.out.print(line, soft_wrap=True, markup=False, highlight=False)
-        else:
+        if not self.quiet:
+            from qflux_hub.cli import words
+
             words.tell(result, self.out, verbose=self.verbose)
+        elif answer := getattr(result, "answer", ""):
+            sys.stdout.write(f"{answer}\n")
         return _exit_code(result)
 
     def announce(self, variables: dict[str, str], user: str, tokens: dict[str, str]) -> None:
@@ -112,6 +102,10 @@ class Console:
             found = {"report": report.to_dict()} if report else {}
             self._print_json({"error": error.to_dict(), **found})
             return error.code
+        from rich.text import Text
+
+        from qflux_hub.cli import words
+
         if report:
             words.tell_findings(report.findings, self.err, verbose=self.verbose)
         if self.verbose:
@@ -149,6 +143,8 @@ def _exit_code(result: Any) -> int:
 
 
 def _rich(*, stderr: bool) -> Rich:
+    from rich.console import Console as Rich
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _UNWRAPPED
     return Rich(stderr=stderr, width=width, soft_wrap=not stream.isatty(), highlight=False)
@@ -163,74 +159,3 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.note(self.format(record) if self._console.verbose else record.getMessage())
-
-
-class _BarProgress(Progress):
-    """Bars with amounts and remaining time, gone when the task ends."""
-
-    def __init__(self, console: Rich) -> None:
-        self._console = console
-
-    def task(self, label: str, total: int | None, unit: str = "B") -> Task:
-        if total == 0:
-            return Task()
-        amount = DownloadColumn() if unit == "B" else MofNCompleteColumn()
-        columns = [
-            TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=None),
-            amount,
-            TextColumn(unit if unit != "B" else ""),
-        ]
-        bars = Bars(*columns, TimeRemainingColumn(), console=self._console, transient=True, refresh_per_second=8)
-        return _BarTask(bars, label, total)
-
-    def say(self, text: str) -> None:
-        self._console.print(words.visible(text), markup=False, highlight=False, style="yellow")
-
-
-class _BarTask(Task):
-    def __init__(self, bars: Bars, label: str, total: int | None) -> None:
-        self._bars = bars
-        self._id = bars.add_task(label, total=total)
-
-    def advance(self, amount: int = 1) -> None:
-        self._bars.advance(self._id, amount)
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-
-class _LineProgress(Progress):
-    """For logs: a line when a task has taken a while, and then one now and then."""
-
-    def __init__(self, console: Rich) -> None:
-        self._console = console
-
-    def task(self, label: str, total: int | None, unit: str = "B") -> Task:
-        return _LineTask(self._console, label, total, unit)
-
-    def say(self, text: str) -> None:
-        self._console.print(words.visible(text), markup=False, highlight=False)
-
-
-class _LineTask(Task):
-    def __init__(self, console: Rich, label: str, total: int | None, unit: str) -> None:
-        self._console, self._label, self._total, self._unit = console, label, total, unit
-        self._done = 0
-        self._started = time.monotonic()
-        self._next = self._started + _QUIET_SECONDS
-
-    def advance(self, amount: int = 1) -> None:
-        self._done += amount
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _LOG_EVERY
-            self._console.print(
-                words.progress_line(self._label, self._done, self._total, self._unit, now - self._started)
-            )

@@ -90,13 +90,6 @@ def tell(result: object, out: Rich, *, verbose: bool) -> None:
     tell(result, out, verbose=verbose)
 
 
-@singledispatch
-def one_line(result: object) -> str:
-    """The one thing of a report that a script wants; "" for nothing."""
-    _load_words(result)
-    return "" if one_line.dispatch(type(result)) is one_line.dispatch(object) else one_line(result)
-
-
 def _load_words(result: object) -> None:
     if room := _WORDS.get(type(result).__name__):
         import_module(f"qflux_hub.cli.{room}")
@@ -212,18 +205,6 @@ def _(result: WriteReport, out: Rich, *, verbose: bool) -> None:
         moved += f", {size(result.bytes['kept'])} were there already"
     out.print(Text.assemble(("Done: ", "green"), f"{moved}, in {result.seconds:.1f} s."))
     out.print(Text(result.dest), soft_wrap=True)
-
-
-@one_line.register
-def _(result: WriteReport) -> str:
-    return result.dest
-
-
-@one_line.register
-def _(result: UploadReport) -> str:
-    if result.pull_request or result.commit_url:
-        return result.pull_request or result.commit_url or ""
-    return f"{result.url}/commit/{result.commit}" if result.commit else result.url
 
 
 def tell_findings(findings: Sequence[Finding], out: Rich, *, verbose: bool, counted: bool = True) -> None:

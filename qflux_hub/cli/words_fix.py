@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from qflux_hub.cli.words import AT_MOST, one_line, plural, size, tell, tell_findings
+from qflux_hub.cli.words import AT_MOST, plural, size, tell, tell_findings
 from qflux_hub.codes import CODES
 from qflux_hub.fix import FixReport
 from qflux_hub.fixes import Change
@@ -58,11 +58,6 @@ def _tell_changes(code: str, changes: Sequence[Change], out: Rich) -> None:
     out.print(Padding(rows, (0, 0, 0, 2)))
 
 
-@one_line.register
-def _(result: FixReport) -> str:
-    return result.undo or ""
-
-
 @tell.register
 def _(result: Preview, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - findings stand in the gallery
     counts = result.counts
@@ -79,8 +74,3 @@ def _(result: Preview, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - f
     out.print(Text(result.page or result.url or "", "green"), soft_wrap=True)
     if result.url:
         out.print(Text("Serving until Ctrl-C.", "dim"))
-
-
-@one_line.register
-def _(result: Preview) -> str:
-    return result.page or result.url or ""

@@ -10,7 +10,7 @@ from rich.console import Console as Rich
 from rich.table import Table
 from rich.text import Text
 
-from qflux_hub.cli.words import one_line, plural, size, tell, tell_findings
+from qflux_hub.cli.words import plural, size, tell, tell_findings
 from qflux_hub.lora.compare import Comparison, Module
 from qflux_hub.lora.describe import Lora
 from qflux_hub.lora.results import LocalPath, LoraUpload
@@ -236,22 +236,3 @@ def _(result: LocalPath, out: Rich, *, verbose: bool) -> None:
     )
     out.print(Text.assemble((f"{checked}, ", "green"), f"{how}{way}."))
     out.print(Text(result), soft_wrap=True)
-
-
-@one_line.register
-def _(result: LoraUpload) -> str:
-    return (
-        result.pull_request
-        or result.commit_url
-        or (f"{result.url}/commit/{result.commit}" if result.commit else result.url)
-    )
-
-
-@one_line.register
-def _(result: LocalPath) -> str:
-    return str(result)
-
-
-@one_line.register
-def _(result: Lora) -> str:
-    return result.format or ""

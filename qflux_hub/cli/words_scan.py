@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from qflux_hub.cli.words import columns, numbers, one_line, plural, print_table, size, tell, tell_findings, visible
+from qflux_hub.cli.words import columns, numbers, plural, print_table, size, tell, tell_findings, visible
 from qflux_hub.codes import Code, CodeTable
 from qflux_hub.fixes import REPAIRED
 from qflux_hub.naming import is_image_name
@@ -187,11 +187,6 @@ def _(result: CodeTable, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 -
     out.print(Text(f"{told}. `qflux check --explain CODE` says more.", "dim"))
 
 
-@one_line.register
-def _(result: CodeTable) -> str:
-    return "\n".join(code.name for code in result.codes)
-
-
 @tell.register
 def _(result: Code, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - the signature of all of them
     out.print(Text.assemble((result.name, "bold"), "  ", (result.severity, _STYLES[result.severity])))
@@ -204,8 +199,3 @@ def _(result: Code, out: Rich, *, verbose: bool) -> None:  # noqa: ARG001 - the 
     if result.name in REPAIRED:
         out.print()
         out.print(Text(f"`qflux fix SOURCE --only {result.name}` shows the repair, with --apply it is made."))
-
-
-@one_line.register
-def _(result: Code) -> str:
-    return result.title

@@ -63,6 +63,11 @@ class Lora:
         """Whether there are errors: the file is not a LoRA that can be used."""
         return any(finding.severity == "error" for finding in self.findings)
 
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: the format."""
+        return self.format or ""
+
     def to_dict(self) -> dict[str, Any]:
         """The description as ``--json`` prints it."""
         return {

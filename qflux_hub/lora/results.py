@@ -53,6 +53,13 @@ class LoraUpload:
     pull_request: str | None = None
     seconds: float = 0.0
 
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: where the weights are to be seen."""
+        if self.pull_request or self.commit_url:
+            return self.pull_request or self.commit_url or ""
+        return f"{self.url}/commit/{self.commit}" if self.commit else self.url
+
     def to_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""
         return {
@@ -124,6 +131,11 @@ class LocalPath(str):
 
     __slots__ = ("report",)
     report: LoraDownload
+
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: the path."""
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""

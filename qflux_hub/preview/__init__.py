@@ -51,6 +51,11 @@ class Preview:
     seconds: float = 0.0
     _stop: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def answer(self) -> str:
+        """The one thing a script wants, as ``--quiet`` prints it: where the gallery is."""
+        return self.page or self.url or ""
+
     def to_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""
         return {
