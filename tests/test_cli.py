@@ -109,7 +109,7 @@ UPLOAD |= {"--workers", "--no-card"}
 CHECK = {"--strict", "--allow-empty-prompt", "--near-duplicates", "--validation", "--multiple-of"}
 CHECK |= {"--report", "--list-codes", "--explain"}
 
-COMMANDS: Any = typer.main.get_command(app)
+COMMANDS: Any = typer.main.get_command(app())
 
 
 def flags(command: str) -> set[str]:
@@ -830,7 +830,7 @@ from qflux_hub.cli import run
 code = run(sys.argv[1:])
 print(code, *sorted({name.partition(".")[0] for name in sys.modules} & set(%r)), file=sys.stderr)
 """
-HEAVY = ["pyarrow", "datasets", "huggingface_hub", "PIL", "pandas", "numpy", "torch", "starlette"]
+HEAVY = ["pyarrow", "datasets", "huggingface_hub", "PIL", "pandas", "numpy", "torch", "starlette", "rich"]
 
 
 def imported(home: Path, *arguments: object, **variables: str) -> str:
@@ -842,7 +842,8 @@ def imported(home: Path, *arguments: object, **variables: str) -> str:
 def test_help_and_scans_import_nothing_heavy(photos: Path, tmp_path: Path) -> None:
     assert imported(tmp_path, "--help") == "0"
     assert imported(tmp_path, "upload-dataset", "--help") == "0"
-    assert imported(tmp_path, "scan", photos) == "0"
+    assert imported(tmp_path, "scan", photos) == "0 rich"
+    assert imported(tmp_path, "scan", photos, "--json") == "0"
 
 
 def test_an_unchanged_upload_asks_for_the_listing_and_imports_nothing_for_data(
@@ -851,7 +852,7 @@ def test_an_unchanged_upload_asks_for_the_listing_and_imports_nothing_for_data(
     there = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token}
     assert qflux("upload-dataset", str(photos), repo, env=environment(tmp_path, **there)).returncode == 0
     forget(hub_log)
-    assert imported(tmp_path, "upload-dataset", photos, repo, **there) == "0 huggingface_hub"
+    assert imported(tmp_path, "upload-dataset", photos, repo, "--quiet", **there) == "0 huggingface_hub"
     assert {request.path for request in hub_log} <= {f"/api/datasets/{repo}"}
 
 

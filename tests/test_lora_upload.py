@@ -751,4 +751,4 @@ def test_a_command_its_function_and_its_options_are_the_same(command: str):
     fields = {field.name for field in dataclasses.fields(chosen)}
     taken = {*get_type_hints(function)} - {"return", "options", "progress"} - arguments
     assert keywords.__annotations__.keys() | taken == fields
-    assert fields | arguments <= {one.name for one in typer.main.get_command(app).commands[command].params}
+    assert fields | arguments <= {one.name for one in typer.main.get_command(app()).commands[command].params}

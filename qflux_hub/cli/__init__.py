@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code. Prints errors as a sentence and a hint, or as JSON."""
     console = Console.from_arguments(arguments)
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app(arguments[0] if arguments else ""))
     try:
         result = command.main(args=list(arguments), prog_name="qflux", standalone_mode=False)
         if result == INTERRUPTED:  # Typer turns a KeyboardInterrupt into this

@@ -29,14 +29,28 @@ from qflux_hub.options import (
     UploadOptions,
 )
 
-app = typer.Typer(
-    name="qflux",
-    help="Move image-editing datasets and LoRA weights between disks, trainers and the Hugging Face Hub.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_COMMANDS: dict[str, tuple[Callable[..., Any], tuple[type, ...]]] = {}
+
+
+def app(wanted: str = "") -> typer.Typer:
+    """The command line, with the one command that is ``wanted`` if it has that name, else with all of them.
+
+    Making the flags of all takes longer than what an upload does that has nothing to do.
+    """
+    made = typer.Typer(
+        name="qflux",
+        help="Move image-editing datasets and LoRA weights between disks, trainers and the Hugging Face Hub.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback(invoke_without_command=True)(_root)
+    for name in [wanted] if wanted in _COMMANDS else _COMMANDS:
+        function, options = _COMMANDS[name]
+        summary = inspect.cleandoc(function.__doc__ or "").split("\n")[0]
+        made.command(name, short_help=summary)(with_options(*options)(function))
+    return made
 
 
 def _argument(metavar: str, meaning: str) -> Any:
@@ -57,7 +71,6 @@ FirstLoraArgument = Annotated[str, _argument("A", _LORA)]
 SecondLoraArgument = Annotated[str, _argument("B", _LORA)]
 
 
-@app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", show_default=False)] = False,
 ) -> None:
@@ -70,8 +83,7 @@ def _command(name: str, *options: type) -> Callable[[Callable[..., Any]], None]:
     """Register a command whose flags are the fields of ``options``. Its first sentence is its line in the list."""
 
     def register(function: Callable[..., Any]) -> None:
-        summary = inspect.cleandoc(function.__doc__ or "").split("\n")[0]
-        app.command(name, short_help=summary)(with_options(*options)(function))
+        _COMMANDS[name] = function, options
 
     return register
 
