@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from qflux_hub.errors import DataError, LayoutError, RefusedError, UsageError
@@ -95,20 +95,21 @@ def called(name: str) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look at a tree says of one layout: its splits, "" or what speaks against it, and why.
+    """What a look at a tree says of one layout: its splits, and "" or what speaks against it."""
 
-    ``why``: by which files it was recognised, or what is missing, in words that go on from "directory: ".
-    """
-
+    tree: Tree = field(repr=False)
     match: Match
     doubt: str
-    why: str
     findings: Sequence[Finding]
 
     @property
     def line(self) -> str:
-        """The verdict in one line."""
-        return f"  {self.match.layout.NAME}: {self.why}{f', but {self.doubt}' if self.doubt else ''}"
+        """The verdict in one line: by which files it was recognised, or what is missing. To say so takes another look
+        at all names, which is for those who read it.
+        """
+        layout, splits = self.match.layout, self.match.splits
+        why = _listed(layout.evidence(self.tree, splits)) if splits else layout.missing(self.tree)
+        return f"  {layout.NAME}: {why}{f', but {self.doubt}' if self.doubt else ''}"
 
 
 def rank(tree: Tree, wanted: Sequence[Layout] = LAYOUTS) -> list[Verdict]:
@@ -125,14 +126,18 @@ def rank(tree: Tree, wanted: Sequence[Layout] = LAYOUTS) -> list[Verdict]:
     verdicts = []
     for match, met in seen:
         layout, splits = match.layout, match.splits
-        why = _listed(layout.evidence(tree, splits)) if splits else layout.missing(tree)
-        verdicts.append(Verdict(match, layout.doubt(tree, splits) if splits and contested else "", why, met))
+        doubt = layout.doubt(tree, splits) if splits and contested else ""
+        verdicts.append(Verdict(tree, match, doubt, met))
     return sorted(verdicts, key=lambda one: (not one.match.splits, bool(one.doubt)))
 
 
 def _listed(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - _AT_MOST:,} more" if len(paths) > _AT_MOST else ""
     return ", ".join(paths[:_AT_MOST]) + more
+
+
+def _lines(verdicts: Sequence[Verdict]) -> str:
+    return "\n".join(one.line for one in verdicts)
 
 
 def detect(tree: Tree, name: str | None, found: Found) -> Match:
@@ -146,18 +151,20 @@ def detect(tree: Tree, name: str | None, found: Found) -> Match:
         raise UsageError(f"There is no layout {name!r}.", hint=f"Layouts: {', '.join(names())}.")
     verdicts = rank(tree, wanted)
     fitting = [one for one in verdicts if one.match.splits]
-    report = "\n".join(one.line for one in verdicts)
     if not fitting:
-        raise LayoutError(f"{tree.name} is not a dataset that qflux can read.\n{report}", hint=_advice(tree, wanted))
+        raise LayoutError(
+            f"{tree.name} is not a dataset that qflux can read.\n{_lines(verdicts)}", hint=_advice(tree, wanted)
+        )
     best, *others = fitting
     if others and (best.doubt or not others[0].doubt):
         rivals = [one.match for one in fitting if bool(one.doubt) == bool(best.doubt)]
         named = " and ".join(f"{match.layout.NAME} ({', '.join(match.splits)})" for match in rivals)
         options = " or ".join(f"--layout {match.layout.NAME}" for match in rivals)
-        raise LayoutError(f"{tree.name} can be read as {named}.\n{report}", hint=f"Say which with {options}.")
+        raise LayoutError(f"{tree.name} can be read as {named}.\n{_lines(verdicts)}", hint=f"Say which with {options}.")
     for finding in best.findings:  # what the other layouts took offence at does not matter
         found(finding)
-    _LOGGER.info("%s is read as %s:\n%s", tree.name, best.match.layout.NAME, report)
+    if _LOGGER.isEnabledFor(logging.INFO):
+        _LOGGER.info("%s is read as %s:\n%s", tree.name, best.match.layout.NAME, _lines(verdicts))
     return best.match
 
 
