@@ -186,7 +186,7 @@ def test_a_layout_that_is_hardly_meant_is_not_taken_but_told(tmp_path, caplog):
 def test_every_layout_says_by_what_it_was_recognised(tmp_path, write_as):
     first, *others = layouts.rank(FolderTree(write_as(tmp_path, "train", BASES)))
     assert (first.match.layout.NAME, first.match.splits, first.doubt) == (names_of(write_as), ("train",), "")
-    assert "train" in first.why
+    assert "train" in first.line
     assert len(others) == len(layouts.LAYOUTS) - 1
     assert all(one.doubt or not one.match.splits for one in others)
 
