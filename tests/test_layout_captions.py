@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qflux_hub import DataError, convert_dataset
-from tests.builders import lay, roles, scan, write
+from tests.builders import lay, picture, roles, scan, write
 from tests.jobtools import tree
 
 
@@ -92,3 +92,14 @@ def test_text_to_image_goes_through_every_layout_that_holds_it(tmp_path):
     assert tree(tmp_path / "4") == {path: data.strip() for path, data in before.items() if path.endswith(".txt")} | {
         path: data for path, data in before.items() if not path.endswith(".txt")
     }
+
+
+@pytest.mark.parametrize(("above", "folder"), [("train/", ""), ("train/", "clips/of/mine/"), ("", "clips/")])
+def test_lists_are_written_with_their_files_where_they_lay(tmp_path, above, folder):
+    source = tmp_path / "source"
+    for name in "ba":
+        write(source / f"{above}{folder}{name}.png", picture(f"{name}.png"))
+    write(source / f"{above}prompts.txt", "First.\nSecond.\n")
+    write(source / f"{above}images.txt", f"{folder}b.png\n{folder}a.png\n")
+    report = convert_dataset(source, tmp_path / "back", as_="lists")
+    assert (report.lost, tree(tmp_path / "back")) == ([], tree(source))

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
+from qflux_hub.layouts.room import Room, is_kept
 from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, kind_of
 from qflux_hub.report import Found
-from qflux_hub.sample import NO_EXTRA, TARGET, Sample
+from qflux_hub.sample import NO_EXTRA, TARGET, Blob, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Placed, bases, extension, is_held
@@ -147,25 +148,32 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-    """Every sample that has a target: its file in a folder called like its kind, its prompt on one line.
+    """Every sample that has a target: its file where it lay, if that is in its split's folder, else in a folder called
+    like its kind; its prompt on one line.
 
-    Lists that lay at the top, as finetrainers' guide shows them, lie there again.
+    Lists that lay at the top, above the folders of their files as finetrainers' guide shows them, lie there again.
     """
     at_top = [*splits] == ["train"] and all(
-        one.target.name.startswith(f"{kind_of(one.target.name)}s/") for one in splits["train"] if one.target
+        "/" in one.target.name and not one.target.name.startswith("train/") for one in splits["train"] if one.target
     )
     return {split: list(_placed("" if at_top else f"{split}/", samples)) for split, samples in splits.items()}
 
 
 def _placed(above: str, samples: Sequence[Sample]) -> Iterator[Placed]:
-    fitting = [one for one in samples if one.target and is_held(one.target)]
+    fitting, room = [one for one in samples if one.target and is_held(one.target)], Room()
     for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
-        paths = (
-            f"{above}{kind_of(blob.name)}s/{base}{extension(blob)}" if role == TARGET else ""
-            for role, blob in sample.media()
-        )
+        paths = (_path(blob, above, base, room) if role == TARGET else "" for role, blob in sample.media())
         prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
         yield Placed(sample, base, prompt, {}, tuple(paths))
+
+
+def _path(blob: Blob, above: str, base: str, room: Room) -> str:
+    """Where a file lay, when it can lie there and is called ``base``, which no other is."""
+    name, lay = f"{base}{extension(blob)}", blob.name
+    stays = lay.startswith(above) and lay.rpartition("/")[2] == name and is_kept(lay, blob, room)
+    path = lay if stays else f"{above}{kind_of(name)}s/{name}"
+    room.put(path, blob)
+    return path
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:

@@ -87,12 +87,12 @@ def recorded(sample: Sample, room: Room, below: str = "", others: Collection[str
     for name, (_, blob) in zip(held, sample.media(), strict=True):
         if not name:
             continue
-        if not (
-            name.startswith(below)
-            and is_portable_path(name)
-            and name == normal_path(name.strip())
-            and room.takes(name, blob)
-        ):
+        if not (name.startswith(below) and is_kept(name, blob, room)):
             return None
         room.put(name, blob)
     return tuple(held)
+
+
+def is_kept(name: str, blob: Blob, room: Room) -> bool:
+    """Whether a file can lie at the path that it had."""
+    return is_portable_path(name) and name == normal_path(name.strip()) and room.takes(name, blob)
