@@ -213,17 +213,24 @@ def read_into(blob: Blob, view: memoryview) -> None:
         while at < len(view):
             count = file.readinto(view[at:])  # type: ignore[attr-defined]  # raw files have it, BinaryIO hides it
             if not count:
-                raise _changed(blob)
+                raise _other(blob)
             at += count
         if file.read(1):
-            raise _changed(blob)
+            raise _other(blob)
         if blob.stamp is not None and blob.stamp != stamp_of(file):  # asked last, so that no change slips in between
             raise _changed(blob)
     if blob.sha256 is not None and hashlib.sha256(view).digest() != blob.sha256:
-        raise VerificationError(
-            f"{blob.name} came from the Hub with other bytes than were recorded; nothing was published.",
-            hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
-        )
+        raise _other(blob)
+
+
+def _other(blob: Blob) -> DataError | VerificationError:
+    """The error for bytes that are not those that were checked; whose hash is recorded comes from a Hub."""
+    if blob.sha256 is None:
+        return _changed(blob)
+    return VerificationError(
+        f"{blob.name} came from the Hub with other bytes than were recorded; nothing was published.",
+        hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+    )
 
 
 def _changed(blob: Blob) -> DataError:
