@@ -263,7 +263,8 @@ def test_what_others_added_is_not_packed_anew_from_altered_bytes(
 
     def alter(_method: str, _path: str, answer: Answer) -> Answer:
         at = answer.body.find(b"PNG")
-        if altering and how == "fewer" and answer.status == 206 and at >= 0:
+        reaches_footer = answer.body.endswith(b"PAR1")
+        if altering and how == "fewer" and answer.status == 206 and at >= 0 and not reaches_footer:
             answer.body = b"<html>Down for maintenance.</html>"
         elif altering and answer.status == 206 and at >= 0:
             answer.body = answer.body[: at + 50] + bytes([answer.body[at + 50] ^ 1]) + answer.body[at + 51 :]
