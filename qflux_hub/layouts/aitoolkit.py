@@ -28,14 +28,9 @@ from qflux_hub.writing import Output, Placed, bases, extension, has_media
 NAME = "aitoolkit"
 SHAPE = "train/target/cat.txt   train/target/cat.png   train/control/cat.png   train/control_1/cat.png"
 LOSES: Mapping[str, str] = {
+    **directory.LOSES,
     "sample": "it has no target or no control, or one with an extension that is not read",
-    "id": "it cannot name files, or another sample's files would have the same names",
-    "order": "samples are read in the order of their names",
-    "prompt": "outer white space and line ends of Windows are no part of a prompt",
     "captions": "there is one text for each file",
-    "column": "there is no place for further columns",
-    "other": "there is no place for further files",
-    "file": "files are named after their sample",
 }
 _SIDE = re.compile(
     r"(?P<base>.*?)[-_]?(?:(?P<mask>masks?)|(?:controls?|conditioning|source|input)[-_]?(?P<number>\d*))"

@@ -31,16 +31,11 @@ from qflux_hub.writing import Output, Placed, bases, extension, is_held
 NAME = "pairs"
 SHAPE = "train/cat.txt   train/cat.jpg or cat.mp4"
 LOSES: Mapping[str, str] = {
+    **directory.LOSES,
     "sample": "it has no target, or one with an extension that is not read",
     "control": "there is no place for controls",
     "mask": "there is no place for masks",
-    "id": "it cannot name files, or another sample's files would have the same names",
-    "order": "samples are read in the order of their names",
-    "prompt": "outer white space and line ends of Windows are no part of a prompt",
     "captions": "there is one text for each file",
-    "column": "there is no place for further columns",
-    "other": "there is no place for further files",
-    "file": "files are named after their sample",
 }
 _OTHERS = (directory.CONTROL_FOLDER, directory.TARGET_FOLDER)
 """Folders of the directory layout, which are no splits."""
