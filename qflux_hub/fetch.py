@@ -22,8 +22,9 @@ from typing import BinaryIO, Self
 
 from qflux_hub import codes
 from qflux_hub.errors import HubError, RefusedError, VerificationError
-from qflux_hub.hub import Hub, RemoteHead, RepoType
+from qflux_hub.hub import Hub
 from qflux_hub.report import Finding, Progress, Task
+from qflux_hub.repos import RemoteHead, RepoType
 from qflux_hub.sample import Blob
 from qflux_hub.state import now_ns, remember
 from qflux_hub.tree import FolderOpener, stamp_of

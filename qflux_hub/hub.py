@@ -44,6 +44,7 @@ from qflux_hub.errors import (
 )
 from qflux_hub.lanes import Sent as Sent
 from qflux_hub.report import Finding
+from qflux_hub.repos import Add, Commit, Piece, Refs, RemoteFile, RemoteHead, RepoState, RepoType
 from qflux_hub.state import cache_root, store, stored
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 
 # The client warns at import that it ignores this variable; ``lanes`` keeps its meaning.
 warnings.filterwarnings("ignore", message=r"The `HF_HUB_ENABLE_HF_TRANSFER`", category=FutureWarning)
-
-RepoType = Literal["dataset", "model"]
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGER.addHandler(logging.NullHandler())  # or Python would print what nobody listens to
@@ -84,86 +83,6 @@ class Token:
                 f"The token {self.source} is none: it is empty, or holds spaces, line ends or letters beyond ASCII.",
                 hint="Copy it again; it is one word such as hf_….",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file of a repo. ``sha256`` (hex) is known for large files only; ``blob`` is the git object's id."""
-
-    path: str
-    size: int
-    blob: str
-    sha256: str | None
-
-    def holds(self, content: bytes) -> bool:
-        """Whether these are its bytes, by the hash that the Hub names."""
-        if self.sha256:
-            return hashlib.sha256(content).hexdigest() == self.sha256
-        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == self.blob
-
-
-@dataclass(frozen=True, slots=True)
-class RepoState:
-    """A repo at one commit."""
-
-    commit: str
-    private: bool
-    files: Mapping[str, RemoteFile]
-
-
-@dataclass(frozen=True, slots=True)
-class Refs:
-    """The names of a repo's branches, and its tags with their commits."""
-
-    branches: frozenset[str]
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Add:
-    """A file of a commit: ``content`` for a small text, else the hash of what was streamed before."""
-
-    path: str
-    size: int
-    sha256: str = ""
-    content: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit that the Hub accepted. ``pull_request`` is its URL when it went to one."""
-
-    oid: str
-    url: str
-    pull_request: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteHead:
-    """What the Hub says of a file before it is fetched. ``etag`` is its SHA-256 when it is a large one, else the id of
-    the git object; ``xet`` its hash in the content store, where it lies in one.
-    """
-
-    path: str
-    commit: str
-    size: int
-    etag: str
-    xet: str | None = None
-
-    @property
-    def sha256(self) -> str | None:
-        """The hash of its content, if that is what the Hub names."""
-        return self.etag if len(self.etag) == 64 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some bytes of a file, its whole size, and what the answer said of its commit and content ("" if nothing)."""
-
-    data: bytes
-    size: int
-    commit: str
-    sha256: str
 
 
 @contextmanager

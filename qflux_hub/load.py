@@ -22,8 +22,9 @@ from qflux_hub import cards, index, indexfile, remote
 from qflux_hub.errors import NotFoundError, VerificationError
 from qflux_hub.features import features
 from qflux_hub.fetch import fetch_to_cache
-from qflux_hub.hub import Hub, RemoteHead, RepoState, check_repo_id, open_hub
+from qflux_hub.hub import Hub, check_repo_id, open_hub
 from qflux_hub.report import Progress
+from qflux_hub.repos import RemoteHead, RepoState
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 from qflux_hub import cards, codes, frontmatter, index, indexcache
 from qflux_hub.errors import DataError, NotFoundError, VerificationError
-from qflux_hub.hub import Hub, RepoState
+from qflux_hub.hub import Hub
 from qflux_hub.index import Entry, Index, Remote
 from qflux_hub.report import Found
+from qflux_hub.repos import RepoState
 from qflux_hub.state import store, stored
 
 CARD = "README.md"

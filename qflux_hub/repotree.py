@@ -20,9 +20,10 @@ from typing import BinaryIO, Self
 
 from qflux_hub.errors import VerificationError
 from qflux_hub.fetch import fetch_to_cache
-from qflux_hub.hub import Hub, RemoteFile
+from qflux_hub.hub import Hub
 from qflux_hub.naming import PROMPT_EXTENSION, is_litter
 from qflux_hub.report import Finding, Progress
+from qflux_hub.repos import RemoteFile
 from qflux_hub.sample import Blob
 
 _PACKED = (".parquet", ".tar")

@@ -35,7 +35,7 @@ from qflux_hub.errors import (
     VisibilityError,
 )
 from qflux_hub.features import features
-from qflux_hub.hub import Add, Commit, Hub, RepoState, check_operations, check_ref, check_repo_id, open_hub
+from qflux_hub.hub import Hub, check_operations, check_ref, check_repo_id, open_hub
 from qflux_hub.index import Entry, Index, ShardRecord
 from qflux_hub.merge import Contents, Merge, merge
 from qflux_hub.naming import split_extension
@@ -43,6 +43,7 @@ from qflux_hub.options import UploadKeywords, UploadOptions
 from qflux_hub.plan import Plan, Shard
 from qflux_hub.remote import Head
 from qflux_hub.report import Action, Finding, Operation, Progress, UploadReport
+from qflux_hub.repos import Add, Commit
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Sample
 from qflux_hub.source import (
     Scan,
@@ -503,14 +504,14 @@ class _Upload:
             )
         except HubError:
             state = None if self.options.create_pr else hub.state(self.repo_id, self.options.revision)
-            if state is None or state.commit == head.commit or _differences(state, adds, deletions):
+            if state is None or state.commit == head.commit or state.differences(adds, deletions):
                 raise
             return Commit(state.commit, f"{hub.url(self.repo_id)}/commit/{state.commit}")
 
     def _verify(self, hub: Hub, commit: str, planned: Plan, adds: Sequence[Add]) -> None:
         """The commit lists what was planned, and the first and last image of each new shard come back as sent."""
         state = hub.state(self.repo_id, commit)
-        wrong = _differences(state, adds, planned.unwanted(state.files))
+        wrong = state.differences(adds, planned.unwanted(state.files))
         if wrong:
             raise VerificationError(
                 f"{self.repo_id} at {commit[:8]} is not what was sent: {', '.join(wrong[:5])}.",
@@ -582,18 +583,6 @@ def _message(planned: Plan) -> str:
         words = [f"{count:,} {word}" for count, word in counted if count]
         parts.append(f"{split.name}: {', '.join(words) or 'layout only'}")
     return f"Upload dataset ({'; '.join(parts)})"
-
-
-def _differences(state: RepoState, adds: Sequence[Add], deletions: Sequence[str]) -> list[str]:
-    """What of a commit is not in ``state``, in words."""
-    wrong = []
-    for add in adds:
-        file = state.files.get(add.path)
-        if file is None:
-            wrong.append(f"{add.path} is missing")
-        elif (file.sha256 != add.sha256) if add.content is None else not file.holds(add.content):
-            wrong.append(f"{add.path} has another hash")
-    return wrong + [f"{path} is still there" for path in deletions if path in state.files]
 
 
 def _said(merged: Merge, split: str, before: Sequence[Finding]) -> Iterator[Finding]:

@@ -28,8 +28,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import get_session
 
 from qflux_hub import load_editing_dataset
-from qflux_hub.hub import Add, Hub, Token
+from qflux_hub.hub import Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
+from qflux_hub.repos import Add
 from tests.builders import lay_split
 
 Row = dict[str, Any]

@@ -26,9 +26,9 @@ from qflux_hub import (
     upload_lora_safetensors,
 )
 from qflux_hub.fetch import fetch_to_folder
-from qflux_hub.hub import RemoteHead
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.report import Progress
+from qflux_hub.repos import RemoteHead
 from tests.jobtools import After, Answer, api, environment, forget, network, qflux, script
 from tests.weights import QWEN, lora, numbers, pack, put
 
@@ -231,7 +231,8 @@ def test_a_small_regular_file_is_verified_by_its_git_hash(hub: LocalHub, repo: s
             "transformer.x.lora_B.weight": ("U8", (8, 2), b"b" * 16),
         }
     )
-    from qflux_hub.hub import Add, Hub, Token
+    from qflux_hub.hub import Hub, Token
+    from qflux_hub.repos import Add
 
     add = Add(NAME, len(text), content=text)
     Hub(hub.url, Token(hub.token, "given")).commit(repo, [add], [], parent=None, message="As text", repo_type="model")

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from qflux_hub import HubError, QfluxError, RefusedError, upload_dataset
-from qflux_hub.hub import Add, Hub, Token
+from qflux_hub.hub import Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
+from qflux_hub.repos import Add
 from tests.builders import lay_split, write
 from tests.jobtools import (
     Answer,

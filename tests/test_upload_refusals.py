@@ -28,9 +28,10 @@ from qflux_hub import (
     VisibilityError,
     upload_dataset,
 )
-from qflux_hub.hub import Add, Hub, Token
+from qflux_hub.hub import Hub, Token
 from qflux_hub.localhub import LocalHub, RequestLog
 from qflux_hub.report import Task
+from qflux_hub.repos import Add
 from tests.builders import lay, lay_split, picture, write
 from tests.jobtools import (
     api,

@@ -23,7 +23,7 @@ from qflux_hub.fetch import (
     fetch_to_folder,
     is_commit,
 )
-from qflux_hub.hub import Hub, RemoteHead, check_repo_id, open_hub
+from qflux_hub.hub import Hub, check_repo_id, open_hub
 from qflux_hub.lora import names
 from qflux_hub.lora.alpha import ADAPTER_CONFIG, TRAIN_CONFIG
 from qflux_hub.lora.describe import Lora
@@ -32,6 +32,7 @@ from qflux_hub.lora.results import LocalPath, LoraDownload
 from qflux_hub.lora.sources import DEFAULT_NAME, check_path
 from qflux_hub.options import LoraDownloadKeywords, LoraDownloadOptions
 from qflux_hub.report import Finding, Progress
+from qflux_hub.repos import RemoteHead
 from qflux_hub.writing import require_folder
 
 TRIES, PAUSE = 3, 1.0

@@ -18,7 +18,7 @@ from typing import Any, Unpack
 
 from qflux_hub import __version__, codes
 from qflux_hub.errors import ConflictError, DataError, RefusedError, UsageError
-from qflux_hub.hub import Add, Commit, Stream, check_ref, check_repo_id, open_hub
+from qflux_hub.hub import Stream, check_ref, check_repo_id, open_hub
 from qflux_hub.lora.card import CARD, CardInput, base_of, check_card, model_card
 from qflux_hub.lora.describe import Lora
 from qflux_hub.lora.family import named_base
@@ -30,6 +30,7 @@ from qflux_hub.lora.target import MODEL, Head, Target
 from qflux_hub.lora.values import Wanted
 from qflux_hub.options import LoraUploadKeywords, LoraUploadOptions
 from qflux_hub.report import Progress
+from qflux_hub.repos import Add, Commit
 from qflux_hub.state import now_ns
 
 CONFLICTS = 3

@@ -14,8 +14,9 @@ from qflux_hub.errors import (
     VerificationError,
     VisibilityError,
 )
-from qflux_hub.hub import Add, Commit, Hub, RepoState, Sent, Stream
+from qflux_hub.hub import Hub, Sent, Stream
 from qflux_hub.options import LoraUploadOptions
+from qflux_hub.repos import Add, Commit, RepoState
 
 MODEL: Literal["model"] = "model"
 _NO_BRANCH = ("refs/",)
@@ -146,13 +147,13 @@ class Target:
             )
         except HubError:
             state = None if self.options.create_pr else self.hub.state(self.repo_id, self.options.revision, MODEL)
-            if state is None or state.commit == head.commit or _differences(state, adds):
+            if state is None or state.commit == head.commit or state.differences(adds):
                 raise
             return Commit(state.commit, f"{self.url}/commit/{state.commit}")
 
     def verify(self, commit: str, adds: Sequence[Add]) -> None:
         """Raises VerificationError unless the commit lists every file with the hash that was planned."""
-        wrong = _differences(self.hub.state(self.repo_id, commit, MODEL), adds)
+        wrong = self.hub.state(self.repo_id, commit, MODEL).differences(adds)
         if wrong:
             raise VerificationError(
                 f"{self.repo_id} at {commit[:8]} is not what was sent: {', '.join(wrong[:5])}.",
@@ -163,15 +164,3 @@ class Target:
         """Give the commit its tag, if one is wanted."""
         if self.options.tag and commit:
             self.hub.create_tag(self.repo_id, self.options.tag, commit, MODEL)
-
-
-def _differences(state: RepoState, adds: Sequence[Add]) -> list[str]:
-    """What of a commit is not in ``state``, in words."""
-    wrong = []
-    for add in adds:
-        file = state.files.get(add.path)
-        if file is None:
-            wrong.append(f"{add.path} is missing")
-        elif (file.sha256 != add.sha256) if add.content is None else not file.holds(add.content):
-            wrong.append(f"{add.path} has another hash")
-    return wrong
