@@ -144,6 +144,40 @@ def test_the_second_time_it_comes_from_the_cache_for_one_request(hub: LocalHub, 
 
 
 @pytest.mark.usefixtures("fresh_cache")
+def test_the_new_name_of_a_repo_is_followed(hub: LocalHub, there: tuple[str, bytes]):
+    repo, data = there
+
+    def before(method: str, path: str) -> Answer | None:
+        return Answer(307, [("location", path.replace("me/old", repo))], b"") if "me/old" in path else None
+
+    with network(hub, before=before) as way:
+        path = download_lora("me/old", NAME, hub=way.url, token=hub.token)
+    assert blob(path).read_bytes() == data
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_hub_that_sends_in_circles_is_left(hub: LocalHub, there: tuple[str, bytes]):
+    def after(method: str, path: str, answer: Answer) -> Answer:
+        return Answer(307, [("location", path)], b"") if method == "HEAD" else answer
+
+    with network(hub, after=after) as way, pytest.raises(HubError, match="in a circle"):
+        download_lora(there[0], hub=way.url, token=hub.token)
+    assert sum(seen.startswith("HEAD") for seen in way.seen) <= 15
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_token_goes_to_no_other_host(hub: LocalHub, there: tuple[str, bytes]):
+    with network(hub) as other:
+
+        def before(method: str, path: str) -> Answer | None:
+            return Answer(307, [("location", other.url + path)], b"") if method == "HEAD" else None
+
+        with network(hub, before=before) as way, pytest.raises(HubError, match="no answer of a Hub"):
+            download_lora(there[0], NAME, hub=way.url, token=hub.token)
+    assert other.seen == []
+
+
+@pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize("into", [None, "here"])
 def test_alpha_is_found_in_the_configuration_of_the_repo(
     hub: LocalHub, repo: str, tmp_path: Path, hub_log: Log, into: str | None

@@ -113,6 +113,8 @@ class _Download:
         if alone.header is None or alone.lora.alpha is not None:
             return alone
         configs = self._configs(fetched)
+        if not configs:
+            return alone
         weights = open_weights(fetched.path, name, configs)
         if self.options.local_dir is not None:  # where only the weights are put
             lacks = [one for one in alone.lora.findings if one.code == codes.NO_ADAPTER_CONFIG.name]
