@@ -56,8 +56,8 @@ def _compare(
     local = {sample.id: sample for sample in scan.splits[split] if sample.id in set(changed)}
     before, reworded = dict(local), [name for name in changed if _texts(own[name]) != _texts(there[name])]
     for known in indexes:
-        if known and head.commit and reworded:
-            before |= {one.id: one for one in hubrows.samples(hub, repo_id, head.commit, split, known, reworded)}
+        if known and head.state and reworded:
+            before |= {one.id: one for one in hubrows.samples(hub, repo_id, head.state, split, known, reworded)}
     return SplitDiff(
         added=sorted(own.keys() - there.keys()),
         changed=[

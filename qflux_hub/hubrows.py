@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,7 +17,10 @@ from qflux_hub.hub import Hub
 from qflux_hub.index import Entry, Index, Media
 from qflux_hub.ranges import Ranges, Span
 from qflux_hub.report import Progress
+from qflux_hub.repos import RepoState
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, ROLES, TARGET, Blob, Sample
+
+_AT_ONCE = 4
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 def samples(
     hub: Hub,
     repo_id: str,
-    commit: str,
+    state: RepoState,
     split: str,
     known: Index,
     ids: Collection[str],
@@ -38,40 +42,46 @@ def samples(
     the index tells of.
     """
     rows = {row.id: row for row in known.entries if row.id in ids}
-    for shard in sorted({row.shard for row in rows.values()}):
-        with hub.open(repo_id, shard, commit) as file:
-            table = _texts(file, shard, known.extra)
-        for texts in table.to_pylist():
-            row = rows.get(texts.pop("id"))
-            if row is None:
-                continue
-            spans = [Span(hub, repo_id, commit, shard, one.offset, one.size, ranges) for one in row.media]
-            blobs = [
-                (one.role, Blob(one.name, one.size, span, sha256=one.sha256))
-                for one, span in zip(row.media, spans, strict=True)
-            ]
-            by_role: dict[str, list[Blob]] = {}
-            for column, blob in blobs:
-                by_role.setdefault(media.role(column), []).append(blob)
-            sample = Sample(
-                id=row.id,
-                split=split,
-                prompt=texts.pop("prompt"),
-                controls=tuple(by_role.pop(CONTROLS, ())),
-                mask=next(iter(by_role.pop(MASK, ())), None),
-                target=next(iter(by_role.pop(TARGET, ())), None),
-                captions=tuple(texts.pop(CAPTIONS, None) or ()),
-                extra={name: value for name, value in texts.items() if value is not None},
-                place=shard,
-                others={name: own[0] for name, own in by_role.items()},
-            )
-            now = index.entry(sample, 0, ())
-            if (row.prompt_sha256, row.extra_sha256) != (now.prompt_sha256, now.extra_sha256):
-                raise VerificationError(
-                    f"The texts of {sample.id!r} in {shard} are not those that were uploaded.",
-                    hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
-                )
-            yield sample
+    shards = sorted({row.shard for row in rows.values()})
+
+    def texts_of(shard: str) -> pa.Table:
+        with hub.open(repo_id, shard, state.commit, state.files[shard].size) as file:
+            return _texts(file, shard, known.extra)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a few small requests each, one after the other
+        for shard, table in zip(shards, pool.map(texts_of, shards), strict=True):
+            for texts in table.to_pylist():
+                row = rows.get(texts.pop("id"))
+                if row is None:
+                    continue
+                spans = [Span(hub, repo_id, state.commit, shard, one.offset, one.size, ranges) for one in row.media]
+                sample = _sample(row, split, texts, spans)
+                now = index.entry(sample, 0, ())
+                if (row.prompt_sha256, row.extra_sha256) != (now.prompt_sha256, now.extra_sha256):
+                    raise VerificationError(
+                        f"The texts of {sample.id!r} in {shard} are not those that were uploaded.",
+                        hint="Try again; if it stays so, the Hub's storage or something on the way is damaged.",
+                    )
+                yield sample
+
+
+def _sample(row: Entry, split: str, texts: dict[str, Any], spans: Sequence[Span]) -> Sample:
+    """The sample of a row, its texts and where its files lie."""
+    by_role: dict[str, list[Blob]] = {}
+    for one, span in zip(row.media, spans, strict=True):
+        by_role.setdefault(media.role(one.role), []).append(Blob(one.name, one.size, span, sha256=one.sha256))
+    return Sample(
+        id=row.id,
+        split=split,
+        prompt=texts.pop("prompt"),
+        controls=tuple(by_role.pop(CONTROLS, ())),
+        mask=next(iter(by_role.pop(MASK, ())), None),
+        target=next(iter(by_role.pop(TARGET, ())), None),
+        captions=tuple(texts.pop(CAPTIONS, None) or ()),
+        extra={name: value for name, value in texts.items() if value is not None},
+        place=row.shard,
+        others={name: own[0] for name, own in by_role.items()},
+    )
 
 
 def _texts(file: BinaryIO, shard: str, extra: Sequence[str]) -> pa.Table:
@@ -106,7 +116,7 @@ def held(hub: Hub, repo_id: str, commit: str | None, sizes: Mapping[str, int], p
     with progress.task("Comparing", sum(sizes.values())) as task:
         for path in sizes:
             try:
-                with hub.open(repo_id, path, commit) as file:
+                with hub.open(repo_id, path, commit, sizes[path]) as file:
                     for row, texts in _rows(pq.ParquetFile(file), path):
                         if row.id in rows:
                             return None

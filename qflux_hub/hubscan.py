@@ -17,6 +17,7 @@ from qflux_hub.options import DownloadOptions, PreviewOptions
 from qflux_hub.ranges import Ranges
 from qflux_hub.remote import Head
 from qflux_hub.report import Finding, Progress
+from qflux_hub.repos import RepoState
 from qflux_hub.repotree import RepoTree
 from qflux_hub.sample import Sample
 from qflux_hub.source import Scan
@@ -79,7 +80,7 @@ def read_repo(
             scan.splits[split] = []
             samples: Iterable[Sample] = ()
             if split in own:
-                samples = _samples(hub, repo_id, head, split, own[split], ranges)
+                samples = _samples(hub, repo_id, head.state, split, own[split], ranges)
             elif match:
                 samples = match.layout.read(tree, split, options.columns, findings.append)
             for sample in samples:
@@ -117,10 +118,12 @@ def _others(
     return layouts.Match(match.layout, splits) if splits else None
 
 
-def _samples(hub: Hub, repo_id: str, head: Head, split: str, known: Index, ranges: Ranges | None) -> Sequence[Sample]:
+def _samples(
+    hub: Hub, repo_id: str, state: RepoState, split: str, known: Index, ranges: Ranges | None
+) -> Sequence[Sample]:
     """The samples that an index tells of, in source order."""
     rows = {row.id: row for row in known.entries}
-    found = list(hubrows.samples(hub, repo_id, head.commit or "", split, known, rows, ranges))
+    found = list(hubrows.samples(hub, repo_id, state, split, known, rows, ranges))
     if len(found) < len(rows):
         raise VerificationError(f"The shards of {split!r} lack {len(rows) - len(found):,} samples of its index.")
     return sorted(found, key=lambda sample: rows[sample.id].order)

@@ -129,7 +129,7 @@ def _fetch(hub: Hub, repo_id: str, state: RepoState, paths: Sequence[str]) -> Pa
 def _stream(hub: Hub, repo_id: str, state: RepoState, split: str, paths: Sequence[str]) -> IterableDataset:
     from datasets import IterableDataset, NamedSplit
 
-    with hub.open(repo_id, paths[0], state.commit) as file:
+    with hub.open(repo_id, paths[0], state.commit, state.files[paths[0]].size) as file:
         features = _features(file, _as_streamed)
     return IterableDataset.from_generator(
         _rows,
@@ -148,7 +148,7 @@ def _rows(paths: Sequence[str], hub: Hub, repo_id: str, state: RepoState, name: 
 
     known = _recorded(hub, repo_id, state, name)
     for path in paths:
-        with hub.open(repo_id, path, state.commit) as file:
+        with hub.open(repo_id, path, state.commit, state.files[path].size) as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):
                 for batch in parquet.iter_batches(batch_size=16, row_groups=[group]):

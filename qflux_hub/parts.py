@@ -48,8 +48,11 @@ class _Part(io.RawIOBase):
 def part(
     size: int, read_at: Callable[[int, int], bytes], *, piece: int, close: Callable[[], object] = lambda: None
 ) -> BinaryIO:
-    """A file of ``size`` bytes, of which ``read_at(offset, length)`` gives some: ``piece`` at a time, or more."""
-    return cast(BinaryIO, io.BufferedReader(_Part(size, read_at, close), piece))
+    """A file of ``size`` bytes, of which ``read_at(offset, length)`` gives some: ``piece`` at a time, or more; of 0,
+    what is asked for and nothing else.
+    """
+    plain = _Part(size, read_at, close)
+    return cast(BinaryIO, io.BufferedReader(plain, piece) if piece else plain)
 
 
 def part_of(file: BinaryIO, offset: int, size: int) -> BinaryIO:

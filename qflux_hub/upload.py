@@ -427,9 +427,9 @@ class _Upload:
             local = {sample.id: sample for sample in own}
             mine = [shard for shard in shards if index.shard_split(shard.path) == split]
             staying = {row.id for shard in mine for row in shard.entries if row.shard}
-            if staying and head.commit:
+            if staying and head.state:
                 known = head.remote.indexes[split]
-                there = hubrows.samples(hub, self.repo_id, head.commit, split, known, staying)
+                there = hubrows.samples(hub, self.repo_id, head.state, split, known, staying)
                 local |= {one.id: one for one in there}
             for shard in mine:
                 found[shard.path] = [local[row.id] for row in shard.entries]
