@@ -5,12 +5,11 @@ beside what the client alone can do.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.data import photos, tiny
-from tests.bench.hub import ServedHub, served
+from tests.bench.hub import served
 from tests.bench.measure import Cost, Costs, cost, environment, python
 from tests.bench.tables import Goal, Result, Setup, Table, megabytes, seconds, times
 
@@ -69,12 +68,12 @@ def convert(setup: Setup) -> Result:
 
 
 def download(setup: Setup) -> Result:
-    """A dataset of 200 samples as files: from Parquet, and from a repo of plain files. Every run has empty caches.
+    """A dataset of 1,000 samples as files: from Parquet, and from a repo of plain files. Every run has empty caches.
 
     Goals: as fast as ``snapshot_download`` of the Parquet and writing its rows out; ten times as fast as
     ``snapshot_download`` of the plain files.
     """
-    count = 20 if setup.quick else 200
+    count = 20 if setup.quick else 1_000
     source, places = photos(setup, count), _Places(setup.scratch / "made")
     clients: dict[str, Callable[[str], list[str]]] = {
         "qflux": lambda dest: python("-m", "qflux_hub", "download-dataset", PACKED, dest, "-q"),
@@ -83,7 +82,8 @@ def download(setup: Setup) -> Result:
         "qflux, plain files": lambda dest: python("-m", "qflux_hub", "download-dataset", RAW, dest, "-q"),
     }
     with served(setup.scratch / "served") as hub:
-        env = _environment(setup, hub)
+        points = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token}
+        env = environment(setup.scratch / "up", **points)
         cost(python("-m", "qflux_hub", "upload-dataset", str(source), PACKED, "-q"), env)
         cost(python("-c", _PUSH, RAW, str(source)), env)
         runs: dict[str, list[Cost]] = {name: [] for name in clients}
@@ -91,9 +91,10 @@ def download(setup: Setup) -> Result:
         for _ in range(setup.rounds):
             for name, command in clients.items():
                 hub.traffic()
-                runs[name].append(cost(command(str(places.fresh())), _environment(setup, hub)))
-                places.empty()
+                place = places.fresh()
+                runs[name].append(cost(command(str(place / "dest")), environment(place / "home", **points)))
                 requests[name] = hub.traffic().requests
+                places.empty()
     found = {name: Costs(tuple(costs)) for name, costs in runs.items()}
     table = Table(f"Download, {count} samples", ("client", "wall s", "least", "cpu s", "peak MB", "requests", "wall"))
     base = found["qflux"].least_wall
@@ -125,7 +126,6 @@ def _convert(source: Path, dest: Path, layout: str) -> list[str]:
 
 def _on_disk(command: list[str], env: dict[str, str], source: Path) -> Cost:
     """What a command costs that reads ``source`` from the disk, until all that it wrote is there."""
-    os.sync()
     for path in source.rglob("*.*"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -142,19 +142,14 @@ class _Places:
         self._root, self._used = root, 0
 
     def fresh(self) -> Path:
-        """The next one."""
+        """The next one; what was written before is on the disk by then."""
+        os.sync()
         self._used += 1
         return self._root / str(self._used)
 
     def empty(self) -> None:
         """Give the room of the last one back."""
         for path in (self._root / str(self._used)).rglob("*"):
-            if path.is_file():
+            if path.is_file() and not path.is_symlink():
+                path.chmod(0o600)  # the client makes some of its files read-only
                 os.truncate(path, 0)
-
-
-def _environment(setup: Setup, hub: ServedHub) -> dict[str, str]:
-    """That of a machine that never saw the hub."""
-    home = setup.scratch / "client"
-    shutil.rmtree(home, ignore_errors=True)
-    return environment(home, HF_ENDPOINT=hub.url, HF_TOKEN=hub.token)
