@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Datasets are hundreds of thousands of small objects that live to the end: looking for cycles among them again and
     # again took a fifth of a scan.
     gc.set_threshold(100_000, 20, 100)
+    # Parquet's pages grow as they are written: with the system's allocator that takes half the time and less memory.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # A stream that was closed by whoever started us is None, and the next file to be opened would take its number.
     nowhere = Path(os.devnull)
