@@ -817,7 +817,7 @@ def test_two_commands_at_once_on_one_local_hub(photos: Path, tmp_path: Path) -> 
     for process in both:
         with process:
             out, err = process.communicate(timeout=60)
-            assert (process.returncode, err) == (0, "")
+            assert (process.returncode, err) == (0, ""), out
             assert json.loads(out)["changed"] is True
     assert json.loads(qflux(*arguments, "me/ds1", env=env).stdout)["changed"] is False
 

@@ -25,6 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from qflux_hub.errors import VerificationError
 from qflux_hub.localhub import LocalHub, fsck, gc
+from qflux_hub.localhub.db import Database
 
 SERVE = """
 import sys, json
@@ -81,6 +82,20 @@ def begin_upload(hub: Served, content: bytes, sent: int) -> http.client.HTTPConn
     connection.endheaders()
     connection.send(content[:sent])
     return connection
+
+
+def test_several_may_lay_out_one_directory_at_once(tmp_path: Path):
+    """SQLite waits for nobody while it changes the journal of a new file."""
+    for number in range(100):
+        path, ready = tmp_path / f"{number}.sqlite", threading.Barrier(8)
+
+        def lay_out(path: Path = path, ready: threading.Barrier = ready) -> None:
+            ready.wait()
+            Database(path).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            for made in [pool.submit(lay_out) for _ in range(8)]:
+                made.result()
 
 
 def test_two_processes_serve_one_directory(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from qflux_hub.localhub.problems import HttpError
 VERSION = 1
 LOCK_SECONDS = 60.0
 """How long a write waits for another process's write before the request is answered with 409."""
+_LAYING_OUT = 5.0
+"""Seconds for which a new file that another process lays out is waited for."""
 
 _SCHEMA = """
 CREATE TABLE account (name TEXT PRIMARY KEY COLLATE NOCASE, kind TEXT NOT NULL, created INTEGER NOT NULL);
@@ -102,7 +104,7 @@ class Database:
         if found is None:
             found = sqlite3.connect(self.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
             found.row_factory = sqlite3.Row
-            found.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(found)
             found.execute("PRAGMA synchronous = FULL")
             found.execute("PRAGMA cache_size = -4096")
             self._local.connection = found
@@ -134,3 +136,17 @@ class Database:
                 connection.close()
             self._open.clear()
             self._local = threading.local()
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Set the mode. While one process changes it, SQLite tells all others at once that the file is locked."""
+    end = time.monotonic() + _LAYING_OUT
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
