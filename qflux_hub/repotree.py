@@ -22,12 +22,13 @@ from qflux_hub.errors import VerificationError
 from qflux_hub.fetch import fetch_to_cache
 from qflux_hub.hub import Hub
 from qflux_hub.naming import PROMPT_EXTENSION, is_litter
+from qflux_hub.parts import SMALL, part
 from qflux_hub.report import Finding, Progress
 from qflux_hub.repos import RemoteFile
 from qflux_hub.sample import Blob
 
 _PACKED = (".parquet", ".tar")
-_TEXTS, _READERS = 64, 8
+_TEXTS, _READERS = 64, 16
 """Prompts that are fetched together, and how many of them at once."""
 _BLOCK, _MOST, _HELD = 64 << 10, 8 << 20, 128
 """Bytes of a block; those that are fetched at once when blocks are read one after the other; blocks that are held."""
@@ -112,9 +113,11 @@ class _RepoOpener:
 
     def __call__(self, name: str) -> BinaryIO:
         """The file's bytes, seekable."""
+        size = self._files[name].size
         if not name.endswith(_PACKED):
-            return io.BytesIO(self.content(name))
-        return self._whole(name).open("rb") if self._is_whole else _Blocks(self, name, self._files[name].size)
+            whole = size < SMALL
+            return io.BytesIO(self.content(name)) if whole else part(size, partial(self._some, name), piece=_MOST)
+        return self._whole(name).open("rb") if self._is_whole else _Blocks(self, name, size)
 
     def content(self, name: str) -> bytes:
         """A file's bytes, compared with what the Hub lists; read once more when they come altered."""
@@ -123,6 +126,10 @@ class _RepoOpener:
             if self._files[name].holds(data):
                 return data
         raise self._altered(name)
+
+    def _some(self, name: str, start: int, count: int) -> bytes:
+        """Bytes of a large file, which are compared with what the Hub lists by whoever reads all of them."""
+        return self.span(name, start, start + count) if count else b""
 
     def span(self, name: str, start: int, end: int) -> bytes:
         """The bytes of a range: large ones by a request of their own, others as parts of blocks."""

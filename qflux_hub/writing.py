@@ -41,7 +41,8 @@ from qflux_hub.report import Finding, Loss, Task
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.tree import stamp_of
 
-WORKERS = 4
+WORKERS, FETCHERS = 4, 16
+"""Files that are made at once, and those that are copied at once from a Hub, where each waits for its answers."""
 _PIECE = 256 << 10
 _WAITING = 64
 """Files that wait for a worker; more are not planned ahead."""
@@ -214,10 +215,11 @@ class Written:
 
 
 class Folder:
-    """The target of a conversion. Nothing is made before ``write``."""
+    """The target of a conversion. Nothing is made before ``write``; then up to ``copiers`` files are copied at once."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], copiers: int = WORKERS) -> None:
         self.root = Path(root)
+        self._copiers, self._pouring = copiers, threading.Semaphore(WORKERS)
         self._real = os.path.realpath(self.root)
         self._ready: set[Path] = set()
 
@@ -273,7 +275,7 @@ class Folder:
     def _make_all(self, outputs: Iterable[Output], task: Task) -> int:
         """Make files, several at a time, and return their bytes."""
         written = 0
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with ThreadPoolExecutor(self._copiers) as pool:
             waiting: deque[Future[int]] = deque()
             try:
                 for output in outputs:
@@ -337,7 +339,8 @@ class Folder:
                     if output.blob:
                         _copy(output.blob, sink, task)
                     else:
-                        _pour(output, sink, task.advance)
+                        with self._pouring:  # a shard takes memory
+                            _pour(output, sink, task.advance)
                     _require_written(file, sink.digest, output)
                 beside.replace(final)
             except BaseException:

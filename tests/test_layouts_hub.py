@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -90,6 +91,51 @@ def test_every_file_of_a_plain_repo_is_asked_for_once(hub, hub_log, repo, tmp_pa
     while len(asked()) < len(wanted) and time.monotonic() < until:
         time.sleep(0.02)
     assert asked() == wanted
+
+
+def test_many_files_of_a_plain_repo_are_asked_for_at_once(hub, repo, tmp_path):
+    root = lay_split(tmp_path / "plain", bases=[f"s{number:02}" for number in range(16)])
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=root)
+    here, most, lock = set[str](), [0], threading.Lock()
+
+    def wait(_: str, path: str) -> None:
+        if path.endswith(".png"):
+            with lock:
+                here.add(path)
+                most[0] = max(most[0], len(here))
+            time.sleep(0.05)
+            with lock:
+                here.discard(path)
+
+    with network(hub, before=wait) as way:
+        download_dataset(repo, tmp_path / "out", hub=way.url, token=hub.token)
+    assert most[0] > 8
+
+
+def test_a_large_file_of_a_plain_repo_comes_in_pieces_and_altered_is_not_written(hub, repo, tmp_path):
+    root = lay_split(tmp_path / "plain", bases="a")
+    large = root / "train/training_images/a.png"
+    large.write_bytes(picture("a") + bytes(20 << 20) + b"the end")
+    api(hub).create_repo(repo, repo_type="dataset")
+    api(hub).upload_folder(repo_id=repo, repo_type="dataset", folder_path=root)
+    sizes: list[int] = []
+
+    def look(method: str, path: str, answer: Answer) -> Answer:
+        sizes.append(len(answer.body))
+        return answer
+
+    with network(hub, after=look) as way:
+        download_dataset(repo, tmp_path / "out", hub=way.url, token=hub.token)
+    assert (tmp_path / "out/train/training_images/a.png").read_bytes() == large.read_bytes()
+    assert (max(sizes), sizes.count(max(sizes))) == (8 << 20, 2)
+
+    def alter(method: str, path: str, answer: Answer) -> Answer:
+        return Answer(answer.status, answer.headers, answer.body.replace(b"the end", b"The end"))
+
+    with network(hub, after=alter) as way, pytest.raises(VerificationError, match=r"a\.png came with other bytes"):
+        download_dataset(repo, tmp_path / "again", hub=way.url, token=hub.token)
+    assert not (tmp_path / "again/train/training_images/a.png").exists()
 
 
 def test_bytes_of_a_plain_repo_that_come_altered_are_not_written(hub, repo, tmp_path):

@@ -18,7 +18,7 @@ from qflux_hub.naming import on_disk
 from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
 from qflux_hub.tree import Tree
-from qflux_hub.writing import Arrange, Folder, Output, Placed, Written, losses
+from qflux_hub.writing import WORKERS, Arrange, Folder, Output, Placed, Written, losses
 
 
 class Layout(Protocol):
@@ -182,10 +182,11 @@ def write(
     force: bool,
     progress: Progress,
     arrange: Arrange = lambda outputs: outputs,
+    copiers: int = WORKERS,
 ) -> tuple[list[Loss], Written]:
     """Write samples to the folder ``dest``. What gets lost is said to ``progress`` before a byte is written.
 
-    ``arrange``: see ``Folder.write``.
+    ``arrange`` and ``copiers``: see ``Folder``.
 
     Raises RefusedError when files are there with another content (unless ``force``), or when splits have names that
     some disks cannot tell apart; and as ``Folder.write`` does.
@@ -214,7 +215,7 @@ def write(
         progress.say(f"The {layout.NAME} layout loses {loss.what} ({loss.count:,}): {loss.why}.")
     size = sum(blob.size for samples in placed.values() for one in samples for _, blob in one.files())
     with progress.task("Writing", size) as task:
-        done = Folder(dest).write(lambda: layout.outputs(placed), force=force, task=task, arrange=arrange)
+        done = Folder(dest, copiers).write(lambda: layout.outputs(placed), force=force, task=task, arrange=arrange)
     if layout.NAME == tars.NAME:
         done.findings += tars.uneven(placed)
     return told, done
