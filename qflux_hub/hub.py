@@ -328,19 +328,25 @@ class Hub:
         self, repo_id: str, paths: Sequence[str], commit: str, repo_type: RepoType = "dataset"
     ) -> list[RemoteHead]:
         """The same of several files of a commit, in their order. One request for 500. Raises NotFoundError."""
+        there = self.found(repo_id, paths, commit, repo_type)
+        if missing := [path for path in paths if path not in there]:
+            raise NotFoundError(f"{repo_id} has no {missing[0]} at {commit[:8]}.")
+        return [there[path] for path in paths]
+
+    def found(self, repo_id: str, paths: Sequence[str], commit: str, repo_type: RepoType) -> dict[str, RemoteHead]:
+        """The same by path, of those that are there."""
         url, told = self._route(repo_id, "paths-info", commit, repo_type), []
         with self._translated(repo_id, commit):
             for start in range(0, len(paths), 500):
                 response = self._ask("POST", url, json={"paths": paths[start : start + 500], "expand": False})
                 with _understood(response):
                     told += [one for one in response.json() if one.keys() >= {"path", "size", "oid"}]
-        there = {one["path"]: one for one in told}
-        if missing := [path for path in paths if path not in there]:
-            raise NotFoundError(f"{repo_id} has no {missing[0]} at {commit[:8]}.")
-        return [
-            RemoteHead(path, commit, one["size"], (one.get("lfs") or one)["oid"], one.get("xetHash"))
-            for path, one in ((path, there[path]) for path in paths)
-        ]
+        return {
+            one["path"]: RemoteHead(
+                one["path"], commit, one["size"], (one.get("lfs") or one)["oid"], one.get("xetHash")
+            )
+            for one in told
+        }
 
     def peek(
         self, repo_id: str, path: str, revision: str | None, begin: int, end: int, repo_type: RepoType = "model"

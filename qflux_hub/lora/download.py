@@ -123,17 +123,15 @@ class _Download:
 
     def _configs(self, fetched: Fetched) -> dict[str, dict[str, Any]]:
         """The configurations beside a file in its repo. Asked for when the file is new, then taken from the cache."""
-        configs: dict[str, dict[str, Any]] = {}
         folder, commit = fetched.file.path.rpartition("/")[0], fetched.file.commit
-        for name in (ADAPTER_CONFIG, TRAIN_CONFIG):
-            path = f"{folder}/{name}" if folder else name
-            copy = cached(self.hub, self.repo_id, path, commit, self.progress)
-            if copy is None and not fetched.from_cache:
-                with suppress(
-                    NotFoundError, HubError
-                ):  # the weights are here: more words on them are not worth failing
-                    file = self.hub.head(self.repo_id, path, commit)
-                    copy = fetch_to_cache(self.hub, self.repo_id, file, commit, self.progress)
+        paths = [f"{folder}/{name}".lstrip("/") for name in (ADAPTER_CONFIG, TRAIN_CONFIG)]
+        copies = [cached(self.hub, self.repo_id, path, commit, self.progress) for path in paths]
+        if not fetched.from_cache and None in copies:
+            with suppress(NotFoundError, HubError):  # the weights are here: more words on them are not worth failing
+                there = self.hub.found(self.repo_id, paths, commit, "model")
+                copies = [fetch_to_cache(self.hub, self.repo_id, one, commit, self.progress) for one in there.values()]
+        configs: dict[str, dict[str, Any]] = {}
+        for copy in copies:
             if copy is not None:
                 configs |= read_config(copy.path, self.findings.append)
         return configs
