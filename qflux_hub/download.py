@@ -19,7 +19,7 @@ from qflux_hub.options import DownloadKeywords, DownloadOptions
 from qflux_hub.ranges import Ranges, place
 from qflux_hub.report import Progress, WriteReport
 from qflux_hub.source import keep_only, stop_at_errors
-from qflux_hub.writing import FETCHERS, Output, require_folder
+from qflux_hub.writing import FETCHERS, WORKERS, Output, require_folder
 
 
 def download_dataset(
@@ -54,8 +54,9 @@ def download_dataset(
             ranges.expect(blob for one in files for blob in ([one.blob] if one.blob else one.reads))
             yield from sorted(files, key=lambda one: (0, *place(one.blob)) if one.blob else (1, "", 0))
 
+        at_once = WORKERS if repo.indexes else FETCHERS  # what the index tells of is fetched many files at a time
         lost, done = layouts.write(
-            layout, scan.splits, dest, force=chosen.force, progress=progress, arrange=arrange, copiers=FETCHERS
+            layout, scan.splits, dest, force=chosen.force, progress=progress, arrange=arrange, copiers=at_once
         )
     return WriteReport(
         source=repo_id,
