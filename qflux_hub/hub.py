@@ -696,9 +696,6 @@ class Hub:
         except OfflineModeIsEnabled as error:
             message = f"HF_HUB_OFFLINE is set, which forbids every request, so {self.endpoint} was not asked."
             raise HubError(message, hint="Unset it for this command.") from error
-        except json.JSONDecodeError as error:  # from within the client
-            message = f"What came of {what} from {self.endpoint} is no answer of a Hub: {error}."
-            raise HubError(message, hint="Try again later.") from error
         except (RuntimeError, OSError) as error:  # what hf_xet raises
             raise self._xet_error(error, what) from error
 
