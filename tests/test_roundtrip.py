@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from qflux_hub import DataError, convert_dataset, layouts
 from qflux_hub.naming import is_portable_path, on_disk
 from qflux_hub.report import Progress
+from qflux_hub.sample import Sample
 from qflux_hub.writing import losses
 from tests.builders import Scan, scan
 from tests.jobtools import tree
-from tests.layouttools import PLAIN_IDS, Splits, actual_losses, datasets, facts
+from tests.layouttools import PLAIN_IDS, Splits, actual_losses, blob, datasets, facts
 
 NAMES = layouts.names()
 quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,6 +56,19 @@ def test_what_was_told_to_get_lost_is_exactly_what_gets_lost(name, splits):
         paths = list(tree(Path(folder, "out")))
         assert all(map(is_portable_path, paths))
         assert len({on_disk(path) for path in paths}) == len(paths)
+
+
+def test_no_later_sample_takes_the_name_of_an_earlier_ones_mask(tmp_path):
+    """A and a are one name on some disks, so A moves to another folder; so does a_mask: a has a mask of that name."""
+
+    def sample(name: str, *, masked: bool = False) -> Sample:
+        image, mask = (blob(f"test/control_images/{name}{end}.png", f"{name} {end}".encode()) for end in ("", "_mask"))
+        return Sample(id=name, split="test", prompt="", controls=(image,), mask=mask if masked else None)
+
+    splits = {"test": [sample("a", masked=True), sample("A"), sample("a_mask")]}
+    layouts.write(layouts.called("csv"), splits, tmp_path / "first", force=False, progress=Progress())
+    assert convert_dataset(tmp_path / "first", tmp_path / "again", as_="csv").lost == []
+    assert tree(tmp_path / "again") == tree(tmp_path / "first")
 
 
 @pytest.mark.parametrize("name", NAMES)

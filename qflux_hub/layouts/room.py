@@ -17,6 +17,8 @@ class Room:
 
     files: dict[str, tuple[str, object]] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
+    masks: set[str] = field(default_factory=set)
+    """Where the masks of samples that got fresh paths are looked for, without extensions."""
 
     def takes(self, path: str, blob: Blob) -> bool:
         """Whether this file can lie there: nothing else does, nor is it a folder, nor below a file."""
@@ -40,7 +42,7 @@ class Room:
         return any(on_disk(path + ending) in self.files for ending in MEDIA_EXTENSIONS)
 
     def fresh(self, split: str, sample: Sample, base: str, others: Collection[str] = ()) -> tuple[str, ...]:
-        """Paths that nothing else has, made of ``base``; nor has another file the name of the sample's mask.
+        """Paths that nothing else has, made of ``base``; nor has another file, now or later, the name of its mask.
 
         Of the media without a role, those in ``others`` get one; that of the rest is "".
         """
@@ -48,10 +50,12 @@ class Room:
         while True:
             stem = base if attempt == 1 else f"{base}-{attempt}"
             paths = list(_named(split, sample, stem, others))
-            masks = (f"{split}/{folder}/{mask_stem(stem)}" for folder in ("control", "target"))
-            if not any(map(self.has_file, (*filter(None, paths), *masks))):
+            own = [path for path in paths if path]
+            masks = [f"{split}/{folder}/{mask_stem(stem)}" for folder in ("control", "target")]
+            if not any(map(self.has_file, (*own, *masks))) and self.masks.isdisjoint(map(on_disk, own)):
                 break
             attempt += 1
+        self.masks.update(map(on_disk, masks))
         named = tuple(path and path + extension(blob) for path, (_, blob) in zip(paths, sample.media(), strict=True))
         for path, (_, blob) in zip(named, sample.media(), strict=True):
             if path:
