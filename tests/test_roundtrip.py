@@ -71,6 +71,15 @@ def test_no_later_sample_takes_the_name_of_an_earlier_ones_mask(tmp_path):
     assert tree(tmp_path / "again") == tree(tmp_path / "first")
 
 
+def test_a_metadata_table_is_at_the_top_only_when_none_of_its_files_is_below(tmp_path):
+    image, sound = blob("a.png", b"image"), blob("train/wav/a.wav", b"sound")
+    splits = {"train": [Sample(id="a", split="train", prompt="", controls=(image,), others={"wav": sound})]}
+    back, told = written("metadata", splits, tmp_path / "out")
+    (read,) = back.splits["train"]
+    assert (told, sorted(read.others)) == ({}, ["wav"])
+    assert sorted(tree(tmp_path / "out")) == ["train/control/a.png", "train/metadata.jsonl", "train/wav/a.wav"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(splits=datasets())
 @quick

@@ -295,7 +295,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     if [*splits] == ["train"] and not any(kept["train"]):
         room, at_top = Room(), Room()
         as_they_lay = [recorded(one, at_top, "", others) for one in fitting["train"]]
-        if all(as_they_lay):
+        if all(own and not any(path.startswith("train/") for path in own) for own in as_they_lay):
             return {"train": [_placed(one, own or ()) for one, own in zip(fitting["train"], as_they_lay, strict=True)]}
     for split, samples in fitting.items():
         named = bases(samples, longest="_control_999999999.jpeg")
