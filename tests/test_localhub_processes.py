@@ -25,7 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from qflux_hub.errors import VerificationError
 from qflux_hub.localhub import LocalHub, fsck, gc
-from qflux_hub.localhub.db import Database
+from qflux_hub.localhub.db import VERSION, Database
 
 SERVE = """
 import sys, json
@@ -89,13 +89,16 @@ def test_several_may_lay_out_one_directory_at_once(tmp_path: Path):
     for number in range(100):
         path, ready = tmp_path / f"{number}.sqlite", threading.Barrier(8)
 
-        def lay_out(path: Path = path, ready: threading.Barrier = ready) -> None:
+        def lay_out(path: Path = path, ready: threading.Barrier = ready) -> int:
             ready.wait()
-            Database(path).close()
+            database = Database(path)
+            (version,) = database.connection.execute("PRAGMA user_version").fetchone()
+            database.close()
+            return int(version)
 
         with ThreadPoolExecutor(8) as pool:
-            for made in [pool.submit(lay_out) for _ in range(8)]:
-                made.result()
+            made = [pool.submit(lay_out) for _ in range(8)]
+        assert [one.result() for one in made] == [VERSION] * 8
 
 
 def test_two_processes_serve_one_directory(tmp_path: Path) -> None:
