@@ -63,6 +63,7 @@ _COMMITTING = 20
 """How many times longer than other requests a commit may take: 10 minutes. It is not repeated."""
 _DAY = 24 * 3600
 _REDIRECTS = 5
+_OTHER_NAMES = {("hf.co", "huggingface.co")}
 LARGE = 4 * 1024 * 1024
 """A file of this size or more is sent as an LFS object even when it is text."""
 
@@ -660,7 +661,7 @@ class Hub:
             )
             hf_raise_for_status(response)
             target = urljoin(url, response.headers.get("Location", ""))
-            if not response.has_redirect_location or urlsplit(target)[:2] != urlsplit(url)[:2]:
+            if not response.has_redirect_location or not is_same_hub(url, target):
                 return response
             url = target
         raise HubError(f"{self.endpoint} sends {urlsplit(url).path} round in a circle.", hint="Try again later.")
@@ -805,6 +806,16 @@ class Stream:
         """Take the next bytes; blocks while too many are under way."""
         with self._translated():
             self._upload.write(data)
+
+
+def is_same_hub(url: str, target: str) -> bool:
+    """Whether a redirect stays on the Hub that was asked, so that it may have the token: on its host, encrypted from
+    now on or as before, or from another name of it.
+    """
+    here, there = urlsplit(url), urlsplit(target)
+    if here[:2] == there[:2]:
+        return True
+    return there.scheme == "https" and (there.netloc == here.netloc or (here.netloc, there.netloc) in _OTHER_NAMES)
 
 
 def _no_answer(response: Any) -> HubError:

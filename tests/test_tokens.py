@@ -11,7 +11,7 @@ import pytest
 
 from qflux_hub import AuthError, LocalHub, UsageError, upload_dataset
 from qflux_hub.cli import run
-from qflux_hub.hub import Hub, Token, find_token, open_hub
+from qflux_hub.hub import Hub, Token, find_token, is_same_hub, open_hub
 from tests.builders import lay_split, write
 from tests.jobtools import environment, qflux, script
 
@@ -208,3 +208,19 @@ def test_an_empty_text_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QFLUX_HUB", "")  # as CI systems set what is not given
     with open_hub() as hub:
         assert hub.endpoint
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "same"),
+    [
+        ("https://hub.example/a", "https://hub.example/b", True),
+        ("http://hub.example/a", "https://hub.example/a", True),
+        ("https://hf.co/a", "https://huggingface.co/a", True),
+        ("https://hub.example/a", "http://hub.example/a", False),
+        ("https://hub.example/a", "https://hub.example:8443/a", False),
+        ("https://hub.example/a", "https://huggingface.co/a", False),
+        ("https://huggingface.co/a", "https://cdn.example/huggingface.co/a", False),
+    ],
+)
+def test_a_redirect_takes_the_token_along_on_one_hub_only(url: str, target: str, same: bool) -> None:
+    assert is_same_hub(url, target) is same
