@@ -17,6 +17,7 @@ from qflux_hub.errors import LayoutError, UsageError
 from qflux_hub.naming import is_junk, is_litter
 from qflux_hub.report import Finding
 from qflux_hub.sample import Blob, Stamp, stamp
+from qflux_hub.spill import Shared
 
 _PIECE = 1 << 16
 
@@ -48,7 +49,7 @@ class Tree(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FolderOpener:
+class FolderOpener(Shared):
     """Opens the files of one local folder by their relative path."""
 
     root: str
