@@ -11,6 +11,7 @@ from qflux_hub.errors import UsageError
 from qflux_hub.options import ConvertKeywords, ConvertOptions
 from qflux_hub.report import Progress, WriteReport
 from qflux_hub.source import Source, keep_only, look_at_images, read_source, stop_at_errors
+from qflux_hub.spill import Spilled
 from qflux_hub.state import remember
 from qflux_hub.writing import require_folder
 
@@ -35,8 +36,8 @@ def convert_dataset(
     require_folder(dest)
     _require_apart(source, dest)
     started = time.perf_counter()
-    scan = read_source(source, chosen, progress)
-    keep_only(scan, chosen.only)
+    scan = read_source(source, chosen, progress, held=Spilled)
+    keep_only(scan, chosen.only, held=Spilled)
     if chosen.decode:
         with remember(source) as memory:
             look_at_images(scan, memory, progress, decode=True)

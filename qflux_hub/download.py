@@ -51,7 +51,9 @@ def download_dataset(
         def arrange(outputs: Iterable[Output]) -> Iterator[Output]:
             """As they lie in the shards."""
             files = list(outputs)
-            ranges.expect(blob for one in files for blob in ([one.blob] if one.blob else one.reads))
+            ranges.expect(
+                blob for one in files for blob in ([one.blob] if one.blob else one.reads() if one.reads else ())
+            )
             yield from sorted(files, key=lambda one: (0, *place(one.blob)) if one.blob else (1, "", 0))
 
         at_once = WORKERS if repo.indexes else FETCHERS  # what the index tells of is fetched many files at a time

@@ -20,7 +20,7 @@ from qflux_hub.report import Finding, Progress
 from qflux_hub.repos import RepoState
 from qflux_hub.repotree import RepoTree
 from qflux_hub.sample import Sample
-from qflux_hub.source import Scan
+from qflux_hub.source import Scan, counted
 
 HUB = "hub"
 """What stands for the layout of a repo."""
@@ -77,15 +77,12 @@ def read_repo(
     scan = Scan(repo_id, HUB, {}, findings)
     with progress.task("Reading", None, "samples") as task:
         for split in options.splits or there:
-            scan.splits[split] = []
             samples: Iterable[Sample] = ()
             if split in own:
                 samples = _samples(hub, repo_id, head.state, split, own[split], ranges)
             elif match:
                 samples = match.layout.read(tree, split, options.columns, findings.append)
-            for sample in samples:
-                scan.splits[split].append(sample)
-                task.advance()
+            scan.splits[split] = list(counted(samples, task))
     return RepoScan(scan, own, tree)
 
 

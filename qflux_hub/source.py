@@ -9,7 +9,7 @@ import fnmatch
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from qflux_hub import checks, codes, journal, layouts, listing
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
 from qflux_hub.naming import kind_of, split_extension
 from qflux_hub.options import CheckOptions, FullCheckKeywords, FullCheckOptions, ReadKeywords, ReadOptions
-from qflux_hub.report import Finding, Progress, tally
+from qflux_hub.report import Finding, Progress, Task, tally
 from qflux_hub.sample import ROLES, Blob, Sample
 from qflux_hub.sniff import ImageFacts
 from qflux_hub.state import Memory, remember
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from qflux_hub.validation import Validation
 
 Source = str | os.PathLike[str]
+Held = Callable[[Iterable[Sample]], Sequence[Sample]]
+"""What samples are kept in: ``list``, or ``Spilled`` where they are only gone through in order."""
 LOOKS = 1000
 """Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
 MASKS = 500
 """Masks of a split whose pixels are looked at without ``decode``: 10,000 take longer than all the rest of a check."""
+_APART = (layouts.directory.NAME, layouts.parquet.NAME, layouts.tars.NAME)
+"""Layouts in which no two samples can share a file."""
 FEW_MASKS = 50
 """The same for jobs that only look at headers: enough to notice a split of inverted masks on the way to the Hub."""
 
@@ -66,7 +70,7 @@ class Scan:
 
     source: str
     layout: str
-    splits: dict[str, list[Sample]]
+    splits: dict[str, Sequence[Sample]]
     findings: list[Finding]
     left_out: dict[str, set[str]] = field(default_factory=dict)
     facts: dict[str, ImageFacts] = field(default_factory=dict)
@@ -87,11 +91,15 @@ class Scan:
 
     def counts(self) -> dict[str, int]:
         """Samples, image files, their bytes, and findings by severity."""
-        media = [blob for sample in self.samples() for _, blob in sample.media()]
-        if self.layout != "directory":  # there, no two samples can share a file
-            media = list({blob.name: blob for blob in media}.values())
-        samples, size = sum(map(len, self.splits.values())), sum(blob.size for blob in media)
-        return {"samples": samples, "files": len(media), "bytes": size, **tally(self.findings)}
+        seen, files, size = set[str](), 0, 0
+        for sample in self.samples():
+            for _, blob in sample.media():
+                if self.layout not in _APART:
+                    if blob.name in seen:
+                        continue
+                    seen.add(blob.name)
+                files, size = files + 1, size + blob.size
+        return {"samples": sum(map(len, self.splits.values())), "files": files, "bytes": size, **tally(self.findings)}
 
     def summary(self, split: str) -> SplitSummary:
         """What a person wants to know of a split first."""
@@ -213,9 +221,9 @@ def _check_source(source: Source, chosen: FullCheckOptions, progress: Progress) 
     return scan
 
 
-def read_source(source: Source, options: ReadOptions, progress: Progress) -> Scan:
-    """All samples of a source, with what its layout found. Opens no image."""
-    return read_tree(_open(source, options), options, progress)
+def read_source(source: Source, options: ReadOptions, progress: Progress, held: Held = list) -> Scan:
+    """All samples of a source, with what its layout found. Opens no image. ``held`` makes what the samples lie in."""
+    return read_tree(_open(source, options), options, progress, held)
 
 
 def _open(source: Source, options: ReadOptions) -> FolderTree:
@@ -226,7 +234,7 @@ def _open(source: Source, options: ReadOptions) -> FolderTree:
     return tree
 
 
-def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:
+def read_tree(tree: Tree, options: ReadOptions, progress: Progress, held: Held = list) -> Scan:
     """All samples of a tree that was listed already."""
     findings: list[Finding] = []
     match = layouts.detect(tree, options.layout, findings.append)
@@ -239,14 +247,19 @@ def read_tree(tree: Tree, options: ReadOptions, progress: Progress) -> Scan:
     scan = Scan(tree.name, match.layout.NAME, {}, findings)
     with progress.task("Reading", None, "samples") as task:
         for split in options.splits or match.splits:
-            samples = scan.splits[split] = []
-            for sample in match.layout.read(tree, split, options.columns, findings.append):
-                samples.append(sample)
-                task.advance()
+            samples = match.layout.read(tree, split, options.columns, findings.append)
+            scan.splits[split] = held(counted(samples, task))
     return scan
 
 
-def keep_only(scan: Scan, patterns: Sequence[str]) -> None:
+def counted(samples: Iterable[Sample], task: Task) -> Iterator[Sample]:
+    """The samples, told to ``task`` as they are taken."""
+    for sample in samples:
+        yield sample
+        task.advance()
+
+
+def keep_only(scan: Scan, patterns: Sequence[str], held: Held = list) -> None:
     """Take all samples out of the scan but those whose id is, or fits, one of ``patterns``. None at all: all stay.
 
     Raises UsageError for a pattern that no sample fits.
@@ -259,7 +272,7 @@ def keep_only(scan: Scan, patterns: Sequence[str]) -> None:
                 f"{scan.source} has no sample {pattern!r}.", hint="Give an id, or a pattern such as 'cat_*'."
             )
     for split, samples in scan.splits.items():
-        scan.splits[split] = [one for one in samples if any(_fits(one.id, pattern) for pattern in patterns)]
+        scan.splits[split] = held(one for one in samples if any(_fits(one.id, pattern) for pattern in patterns))
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -12,11 +12,13 @@ import hashlib
 import io
 import os
 import threading
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -39,6 +41,7 @@ from qflux_hub.naming import (
 from qflux_hub.parts import SMALL, compared
 from qflux_hub.report import Finding, Loss, Task
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
+from qflux_hub.spill import Lazy, Spilled, Table
 from qflux_hub.tree import stamp_of
 
 WORKERS, FETCHERS = 4, 16
@@ -56,17 +59,20 @@ _READ = (*MEDIA_EXTENSIONS, PROMPT_EXTENSION, ".csv", ".json", ".jsonl", ".parqu
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A sample as a layout will hold it, and as it will be read back.
+    """A sample as a layout will hold it, and as it will be read back: ``source`` is the ``number``-th of its split.
 
     ``paths`` are those of ``source.media()``, in that order; "" for one that has no place in the layout.
+    ``regrouped``: its controls come back in another order.
     """
 
+    number: int
     source: Sample
     id: str
     prompt: str
     extra: Mapping[str, str | None]
     paths: tuple[str, ...]
     captions: tuple[str, ...] = ()
+    regrouped: bool = False
 
     def of(self, role: str) -> list[str]:
         """The paths of the media of one role."""
@@ -79,29 +85,93 @@ class Placed:
                 yield path, blob
 
 
-def losses(samples: Sequence[Sample], placed: Sequence[Placed], why: Mapping[str, str]) -> list[Loss]:
-    """What of ``samples`` will not be read back from ``placed``; ``why`` explains it by the first word of each."""
-    counts: Counter[str] = Counter()
-    held = {one.source.id for one in placed}
-    controls = {sample.id: sample.controls for sample in samples}
-    counts["sample"] = len(samples) - len(held)
-    order = (sample.id for sample in samples if sample.id in held)
-    counts["order"] = sum(one.source.id != own for one, own in zip(placed, order, strict=True))
-    for one in placed:
-        counts["id"] += one.id != one.source.id
-        counts["prompt"] += one.prompt != one.source.prompt
-        counts["captions"] += one.captions != one.source.captions
-        counts["control order"] += one.source.controls != controls[one.source.id]
-        for column in one.source.extra.keys() | one.extra.keys():
-            counts[f"column {column}"] += one.source.extra.get(column) != one.extra.get(column)
-        for path, (role, blob) in zip(one.paths, one.source.media(), strict=True):
+class Plan(Lazy[Placed]):
+    """Where the samples of a split will lie, in the order in which they will be read back. Holds no sample itself."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._numbers = array("Q")
+        self._told = Spilled[tuple[Any, ...]]()
+        self.size = 0  # bytes of all files that have a place
+
+    def add(self, one: Placed) -> None:
+        """Let it come next."""
+        own = one.source
+        texts = None if one.prompt == own.prompt else one.prompt, None if one.extra == own.extra else dict(one.extra)
+        captions = None if one.captions == own.captions else one.captions
+        self._numbers.append(one.number)
+        self.size += sum(blob.size for _, blob in one.files())
+        self._told.append((one.id, *texts, one.paths, captions, one.regrouped))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def walk(self, start: int, stop: int) -> Iterator[Placed]:
+        """Those at [start, stop), with their samples."""
+        numbers = self._numbers[start:stop]
+        for number, own, told in zip(numbers, self._sources(numbers), self._told.walk(start, stop), strict=True):
+            name, prompt, extra, paths, captions, regrouped = told
+            yield Placed(
+                number=number,
+                source=own,
+                id=name,
+                prompt=own.prompt if prompt is None else prompt,
+                extra=own.extra if extra is None else extra,
+                paths=paths,
+                captions=own.captions if captions is None else captions,
+                regrouped=regrouped,
+            )
+
+    def _sources(self, numbers: Sequence[int]) -> Iterator[Sample]:
+        """The samples of these numbers: side by side where they ascend without a gap, as they mostly do."""
+        if numbers and numbers[-1] - numbers[0] == len(numbers) - 1 and _ascend(numbers):
+            return iter(self._samples[numbers[0] : numbers[-1] + 1])
+        return map(self._samples.__getitem__, numbers)
+
+    def left_out(self) -> int:
+        """How many samples have no place."""
+        return len(self._samples) - len(self)
+
+    def moved(self) -> int:
+        """At how many places another sample comes than in the source, those without a place left aside."""
+        if _ascend(self._numbers):
+            return 0
+        return sum(own != other for own, other in zip(self._numbers, sorted(self._numbers), strict=True))
+
+
+def _ascend(numbers: Sequence[int]) -> bool:
+    return all(one < other for one, other in pairwise(numbers))
+
+
+class Losses:
+    """What will not be read back of samples that are placed."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, one: Placed) -> None:
+        """Count what differs from the source."""
+        counts, own = self._counts, one.source
+        counts["id"] += one.id != own.id
+        counts["prompt"] += one.prompt != own.prompt
+        counts["captions"] += one.captions != own.captions
+        counts["control order"] += one.regrouped
+        for column in own.extra.keys() | one.extra.keys():
+            counts[f"column {column}"] += own.extra.get(column) != one.extra.get(column)
+        for path, (role, blob) in zip(one.paths, own.media(), strict=True):
             if not path:
                 counts[_ROLES.get(role, f"other {role}")] += 1
             elif path.rpartition("/")[2] != blob.name.rpartition("/")[2]:
                 counts["file name"] += 1
-    first = [*_ROLES.values(), "sample", "id", "order", "prompt"]
-    named = sorted(counts, key=lambda what: (first.index(what) if what in first else len(first), what))
-    return [Loss(what, counts[what], why[what.partition(" ")[0]]) for what in named if counts[what]]
+
+    def told(self, plans: Iterable[Plan], why: Mapping[str, str]) -> list[Loss]:
+        """All of it; ``why`` explains it by the first word of each."""
+        for plan in plans:
+            self._counts["sample"] += plan.left_out()
+            self._counts["order"] += plan.moved()
+        counts, first = self._counts, [*_ROLES.values(), "sample", "id", "order", "prompt"]
+        named = sorted(counts, key=lambda what: (first.index(what) if what in first else len(first), what))
+        return [Loss(what, counts[what], why[what.partition(" ")[0]]) for what in named if counts[what]]
 
 
 _ROLES = {TARGET: "target", CONTROLS: "control", MASK: "mask"}
@@ -118,34 +188,73 @@ def numbers(sample: Sample) -> list[int]:
     return found
 
 
-def bases(samples: Sequence[Sample], longest: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """Those samples of a split that a layout can hold, with their numbers; any number of times."""
+
+    samples: Sequence[Sample]
+    fits: Callable[[Sample], bool]
+
+    def __iter__(self) -> Iterator[tuple[int, Sample]]:
+        return ((number, sample) for number, sample in enumerate(self.samples) if self.fits(sample))
+
+
+class Stems:
     """A stem for each sample, under which its files can lie in one folder with those of all others: its id, if it can.
 
     ``longest`` is what may be appended to it. No file's stem equals another's on a disk that sets case or Unicode form
     aside, and none reads as belonging to another sample.
     """
-    wanted = [portable(sample.id, LONGEST - len(longest)) for sample in samples]
-    claimed = {on_disk(base) for base in wanted}
-    used: set[str] = set()
-    chosen: dict[int, str] = {}
 
-    def stems(sample: Sample, base: str) -> tuple[str, set[str]]:
-        further = {on_disk(control_stem(base, number)) for number in numbers(sample) if number}
-        return on_disk(base), further | ({on_disk(mask_stem(base))} if sample.mask else set())
+    def __init__(self, fitting: Fitting, longest: str) -> None:
+        self._fitting, self._length = fitting, LONGEST - len(longest)
+        self._other = Table()  # the number of a sample as text -> its stem, where that is not its id
+        claimed, used = Table(), Table()
+        last, renamed = "", False
+        self._ascending = True
+        for _, sample in fitting:
+            claimed.claim(on_disk(base := portable(sample.id, self._length)))
+            renamed = renamed or base != sample.id
+            self._ascending = self._ascending and last <= (last := sample.id)
+        # Those that can keep their id come first, so that nobody takes it from them.
+        for keeping in (True, False) if renamed else (True,):
+            for number, sample in fitting:
+                if (portable(sample.id, self._length) == sample.id) is keeping:
+                    self._choose(number, sample, claimed, used)
 
-    # Those that can keep their id come first, so that nobody takes it from them.
-    for number in sorted(range(len(samples)), key=lambda number: wanted[number] != samples[number].id):
-        base, attempt = wanted[number], 1
+    def _choose(self, number: int, sample: Sample, claimed: Table, used: Table) -> None:
+        """Take the first stem that is free."""
+        wanted = base = portable(sample.id, self._length)
+        attempt = 1
         while True:
-            own, further = stems(samples[number], base)
-            taken = own in used or not used.isdisjoint(further) or not claimed.isdisjoint(further - {own})
+            own = on_disk(base)
+            further = {on_disk(control_stem(base, at)) for at in numbers(sample) if at}
+            further |= {on_disk(mask_stem(base))} if sample.mask else set()
+            taken = own in used or any(one in used or (one != own and one in claimed) for one in further)
             if not taken and (attempt == 1 or own not in claimed):
                 break
             attempt += 1
-            base = portable(f"{wanted[number]}-{attempt}", LONGEST - len(longest))
-        used |= {own, *further}
-        chosen[number] = base
-    return [chosen[number] for number in range(len(samples))]
+            base = portable(f"{wanted}-{attempt}", self._length)
+        for one in (own, *further):
+            used.claim(one)
+        if base != sample.id:
+            self._other.put(str(number), base)
+
+    def __iter__(self) -> Iterator[tuple[int, Sample, str]]:
+        """(number, sample, stem) in the order of the source."""
+        for number, sample in self._fitting:
+            yield number, sample, (self._other.get(str(number)) if self._other else None) or sample.id
+
+    def in_order(self) -> Iterator[tuple[int, Sample, str]]:
+        """The same in the order of the stems, in which a folder is read."""
+        if self._ascending and not self._other:
+            yield from self
+            return
+        order = Table()
+        for number, _, stem in self:
+            order.put(stem, number)
+        for stem, number in order.items():
+            yield number, self._fitting.samples[number], stem
 
 
 def is_held(blob: Blob) -> bool:
@@ -179,18 +288,18 @@ class Sink(Protocol):
 class Output:
     """One file to write: a copy of ``blob``, or what ``pour`` puts into a sink, the same at every call.
 
-    ``reads``: the blobs that ``pour`` opens, in their order.
+    ``reads`` gives the blobs that ``pour`` opens, in their order.
     """
 
     path: str
     blob: Blob | None = None
     pour: Callable[[Sink, Callable[[int], None]], None] | None = None
-    reads: Sequence[Blob] = ()
+    reads: Callable[[], Iterable[Blob]] | None = None
 
     @property
     def holds_media(self) -> bool:
         """Whether it has more than texts."""
-        return self.blob is not None or bool(self.reads)
+        return self.blob is not None or self.reads is not None
 
     @classmethod
     def of(cls, path: str, content: bytes) -> Output:
@@ -240,36 +349,43 @@ class Folder:
         OutsideRootError when a link leads out of the folder; VerificationError when bytes are not those recorded;
         DataError when a source changed or cannot be read.
         """
-        done, different = Written(), []
-        there: dict[str, int] = {}
+        done, there = Written(), Table()
+        different, first = 0, list[str]()
         if self.root.exists():
-            paths = set()
+            paths = Table()
             for output in outputs():
-                paths.add(output.path)
+                paths.claim(output.path)
                 final = self._place(output.path)
                 if os.path.lexists(final):
                     size = self._size_if_equal(final, output)
                     if size is None:
-                        different.append(output.path)
-                    else:
-                        there[output.path] = size
+                        different += 1
+                        first += [output.path] if different <= _AT_MOST else []
+                    elif there.claim(output.path):
+                        done.kept += size
                         task.advance(size if output.blob else 0)
-            if others := [path for path in _files_below(self.root) if path not in paths]:
+            if others := sorted(path for path in _files_below(self.root) if path not in paths):
                 more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
                 message = f"{self.root} has other files, {others[0]}{more}, which may be read as part of the dataset."
                 done.findings.append(codes.OTHER_FILES(others[0], message))
         if different and not force:
-            more = f" and {len(different) - _AT_MOST:,} more" if len(different) > _AT_MOST else ""
+            more = f" and {different - _AT_MOST:,} more" if different > _AT_MOST else ""
             raise RefusedError(
-                f"{self.root} has other files of these names: {', '.join(different[:_AT_MOST])}{more}; "
-                "nothing was written.",
+                f"{self.root} has other files of these names: {', '.join(first)}{more}; nothing was written.",
                 hint="Take another folder, or replace them with --force.",
             )
-        done.kept = sum(there.values())
-        lacking = (output for output in outputs() if output.path not in there)
-        done.written += self._make_all(arrange(output for output in lacking if output.holds_media), task)
-        lacking = (output for output in outputs() if output.path not in there)
-        done.written += self._make_all((output for output in lacking if not output.holds_media), task)
+        texts = 0
+
+        def lacking(*, media: bool) -> Iterator[Output]:
+            nonlocal texts
+            for output in outputs():
+                texts += not output.holds_media
+                if output.holds_media is media and not (there and output.path in there):
+                    yield output
+
+        done.written += self._make_all(arrange(lacking(media=True)), task)
+        if texts:  # to look for them takes as long as to plan all files
+            done.written += self._make_all(lacking(media=False), task)
         return done
 
     def _make_all(self, outputs: Iterable[Output], task: Task) -> int:
@@ -374,15 +490,13 @@ def _pour(output: Output, sink: Sink, advance: Callable[[int], None] = lambda _:
         output.pour(sink, advance)
 
 
-def _files_below(root: Path) -> list[str]:
+def _files_below(root: Path) -> Iterator[str]:
     """The files of a folder that a reader would see."""
-    found = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not is_litter(name)]
         above = Path(folder).relative_to(root).as_posix()
         read = (name for name in names if not is_litter(name) and split_extension(name)[1] in _READ)
-        found += [name if above == "." else f"{above}/{name}" for name in read]
-    return sorted(found)
+        yield from (name if above == "." else f"{above}/{name}" for name in read)
 
 
 class _Written:

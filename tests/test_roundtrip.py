@@ -10,17 +10,24 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from qflux_hub import DataError, convert_dataset, layouts
+from qflux_hub import DataError, convert_dataset, layouts, spill
 from qflux_hub.naming import is_portable_path, on_disk
 from qflux_hub.report import Progress
 from qflux_hub.sample import Sample
-from qflux_hub.writing import losses
 from tests.builders import Scan, scan
 from tests.jobtools import tree
 from tests.layouttools import PLAIN_IDS, Splits, actual_losses, blob, datasets, facts
 
 NAMES = layouts.names()
 quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nearly_all_is_spilled():
+    """Most of what a dataset of any size has lies in temporary databases here, as else only that of a large one."""
+    spill.FEW, few = 1, spill.FEW
+    yield
+    spill.FEW = few
 
 
 def written(name: str, splits: Splits, dest: Path) -> tuple[Scan, dict[str, int]]:
@@ -37,9 +44,7 @@ def written(name: str, splits: Splits, dest: Path) -> tuple[Scan, dict[str, int]
 
 
 def lost_by(name: str, read: Scan) -> bool:
-    placed = layouts.called(name).place(read.splits)
-    why = layouts.called(name).LOSES
-    return any(losses(samples, placed[split], why) for split, samples in read.splits.items())
+    return bool(layouts.plan(layouts.called(name), read.splits)[1])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,7 +18,7 @@ from qflux_hub.naming import on_disk
 from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
 from qflux_hub.tree import Tree
-from qflux_hub.writing import WORKERS, Arrange, Folder, Output, Placed, Written, losses
+from qflux_hub.writing import WORKERS, Arrange, Folder, Losses, Output, Placed, Plan, Written
 
 
 class Layout(Protocol):
@@ -54,8 +54,8 @@ class Layout(Protocol):
         yielded, so one run reports all problems.
         """
 
-    def place(self, splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
-        """Where samples will lie and what of them is held, in the order in which they will be read back.
+    def place(self, splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
+        """Where samples will lie and what of them is held, split by split in the order in which they will be read back.
 
         Names that were recorded are kept where they are legal here and harmless on every disk.
         """
@@ -174,6 +174,15 @@ def _advice(tree: Tree, wanted: Collection[Layout]) -> str:
     return "The dataset's folder is the one that holds:\n" + "\n".join(f"  {layout.SHAPE}" for layout in wanted)
 
 
+def plan(layout: Layout, splits: Mapping[str, Sequence[Sample]]) -> tuple[dict[str, Plan], list[Loss]]:
+    """Where the samples of each split that has some will lie, and what gets lost by it."""
+    plans, losses = {split: Plan(samples) for split, samples in splits.items() if samples}, Losses()
+    for one in layout.place({split: splits[split] for split in plans}):
+        plans[one.source.split].add(one)
+        losses.add(one)
+    return plans, losses.told(plans.values(), layout.LOSES)
+
+
 def write(
     layout: Layout,
     splits: Mapping[str, Sequence[Sample]],
@@ -199,22 +208,16 @@ def write(
                 f"The splits {other!r} and {split!r} would be the same on some disks; nothing was written.",
                 hint="Write them apart, with --split.",
             )
-    placed = layout.place({split: samples for split, samples in splits.items() if samples})
-    lost: dict[tuple[str, str], int] = {}
-    for split, samples in placed.items():
-        for loss in losses(splits[split], samples, layout.LOSES):
-            lost[loss.what, loss.why] = lost.get((loss.what, loss.why), 0) + loss.count
-    placed = {split: samples for split, samples in placed.items() if samples}
-    told = [Loss(what, count, why) for (what, why), count in lost.items()]
-    if not placed and any(splits.values()):
+    plans, told = plan(layout, splits)
+    placed = {split: one for split, one in plans.items() if one}
+    if plans and not placed:
         raise DataError(
             f"The {layout.NAME} layout holds none of these samples; nothing was written.",
             hint="; ".join(f"{loss.what} ({loss.count:,}): {loss.why}" for loss in told),
         )
     for loss in told:
         progress.say(f"The {layout.NAME} layout loses {loss.what} ({loss.count:,}): {loss.why}.")
-    size = sum(blob.size for samples in placed.values() for one in samples for _, blob in one.files())
-    with progress.task("Writing", size) as task:
+    with progress.task("Writing", sum(one.size for one in placed.values())) as task:
         done = Folder(dest, copiers).write(lambda: layout.outputs(placed), force=force, task=task, arrange=arrange)
     if layout.NAME == tars.NAME:
         done.findings += tars.uneven(placed)

@@ -23,7 +23,7 @@ from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.texts import kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension, has_media
+from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, has_media
 
 NAME = "aitoolkit"
 SHAPE = "train/target/cat.txt   train/target/cat.png   train/control/cat.png   train/control_1/cat.png"
@@ -156,20 +156,20 @@ def _media(tree: Tree, folder: str) -> dict[str, list[str]]:
     return found
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every sample that has a target and a control, under its id."""
-    return {split: sorted(_placed(split, samples), key=lambda one: one.id) for split, samples in splits.items()}
+    for split, samples in splits.items():
+        fitting = Fitting(samples, lambda one: bool(one.target and one.controls) and has_media(one))
+        for number, sample, base in Stems(fitting, longest=".jpeg").in_order():
+            yield Placed(number, sample, base, kept_prompt(sample.prompt), {}, tuple(_paths(split, sample, base)))
 
 
-def _placed(split: str, samples: Sequence[Sample]) -> Iterator[Placed]:
-    fitting = [one for one in samples if one.target and one.controls and has_media(one)]
-    for sample, base in zip(fitting, bases(fitting, longest=".jpeg"), strict=True):
-        number, paths = 0, []
-        for role, blob in sample.media():
-            folder = {TARGET: "target", MASK: "mask", CONTROLS: f"control_{number}" if number else "control"}.get(role)
-            number += role == CONTROLS
-            paths.append(f"{split}/{folder}/{base}{extension(blob)}" if role in ROLES else "")
-        yield Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths))
+def _paths(split: str, sample: Sample, base: str) -> Iterator[str]:
+    number = 0
+    for role, blob in sample.media():
+        folder = {TARGET: "target", MASK: "mask", CONTROLS: f"control_{number}" if number else "control"}.get(role)
+        number += role == CONTROLS
+        yield f"{split}/{folder}/{base}{extension(blob)}" if role in ROLES else ""
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:

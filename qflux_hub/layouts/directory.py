@@ -33,7 +33,7 @@ from qflux_hub.report import Finding, Found
 from qflux_hub.sample import MASK, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension, has_media, numbers
+from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, has_media, numbers
 
 NAME = "directory"
 SHAPE = "train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png"
@@ -384,29 +384,26 @@ class _NearMisses:
         return f"rename {self._names[near]} to {stem}{self._names[near][len(near) :]}"
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every sample under its id, its controls under the numbers that they had."""
-    return {
-        split: _place(split, [one for one in samples if one.controls and has_media(one)])
-        for split, samples in splits.items()
-    }
+    for split, samples in splits.items():
+        fitting = Fitting(samples, lambda one: bool(one.controls) and has_media(one))
+        for number, sample, base in Stems(fitting, longest="_control_999999999.jpeg").in_order():
+            yield Placed(number, sample, base, kept_prompt(sample.prompt), {}, _paths(split, sample, base))
 
 
-def _place(split: str, samples: Sequence[Sample]) -> list[Placed]:
-    placed = []
-    for sample, base in zip(samples, bases(samples, longest="_control_999999999.jpeg"), strict=True):
-        stems = iter([control_stem(base, number) for number in numbers(sample)])
-        paths = []
-        for role, blob in sample.media():
-            if role not in ROLES:
-                paths.append("")
-                continue
-            stem = {TARGET: base, MASK: mask_stem(base)}.get(role) or next(stems)
-            beside = f"{split}/{TARGET_FOLDER}/{stem}{extension(blob)}"
-            is_beside = role == TARGET or (role == MASK and blob.name == beside)
-            paths.append(beside if is_beside else f"{split}/{CONTROL_FOLDER}/{stem}{extension(blob)}")
-        placed.append(Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths)))
-    return sorted(placed, key=lambda one: one.id)
+def _paths(split: str, sample: Sample, base: str) -> tuple[str, ...]:
+    stems = iter([control_stem(base, number) for number in numbers(sample)])
+    paths = []
+    for role, blob in sample.media():
+        if role not in ROLES:
+            paths.append("")
+            continue
+        stem = {TARGET: base, MASK: mask_stem(base)}.get(role) or next(stems)
+        beside = f"{split}/{TARGET_FOLDER}/{stem}{extension(blob)}"
+        is_beside = role == TARGET or (role == MASK and blob.name == beside)
+        paths.append(beside if is_beside else f"{split}/{CONTROL_FOLDER}/{stem}{extension(blob)}")
+    return tuple(paths)
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:

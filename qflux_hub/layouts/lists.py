@@ -24,7 +24,7 @@ from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Blob, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension, is_held
+from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, is_held
 
 NAME = "lists"
 SHAPE = "train/prompts.txt  with a caption per line   train/images.txt or videos.txt  with a path per line"
@@ -147,7 +147,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             found(unreadable(error, key, row.line))
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every sample that has a target: its file where it lay, if that is in its split's folder, else in a folder called
     like its kind; its prompt on one line.
 
@@ -156,15 +156,17 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
     at_top = [*splits] == ["train"] and all(
         "/" in one.target.name and not one.target.name.startswith("train/") for one in splits["train"] if one.target
     )
-    return {split: list(_placed("" if at_top else f"{split}/", samples)) for split, samples in splits.items()}
+    for split, samples in splits.items():
+        above, room = "" if at_top else f"{split}/", Room()
+        for number, sample, base in Stems(Fitting(samples, has_target), longest="_control_999999999.jpeg"):
+            paths = (_path(blob, above, base, room) if role == TARGET else "" for role, blob in sample.media())
+            prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
+            yield Placed(number, sample, base, prompt, {}, tuple(paths))
 
 
-def _placed(above: str, samples: Sequence[Sample]) -> Iterator[Placed]:
-    fitting, room = [one for one in samples if one.target and is_held(one.target)], Room()
-    for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
-        paths = (_path(blob, above, base, room) if role == TARGET else "" for role, blob in sample.media())
-        prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
-        yield Placed(sample, base, prompt, {}, tuple(paths))
+def has_target(sample: Sample) -> bool:
+    """Has a target by whose name readers know what it is."""
+    return sample.target is not None and is_held(sample.target)
 
 
 def _path(blob: Blob, above: str, base: str, room: Room) -> str:

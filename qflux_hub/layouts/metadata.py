@@ -28,9 +28,10 @@ from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, split_extension
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Sample
+from qflux_hub.spill import Spilled
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, has_media, is_held
+from qflux_hub.writing import Fitting, Output, Placed, Stems, has_media, is_held
 
 NAME = "metadata"
 SHAPE = "train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name"
@@ -283,41 +284,42 @@ def _parquet(data: bytes, path: str, found: Found) -> Iterator[Record]:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every file where it lay, if that is in its split's folder; else ``<split>/control/<id>.png`` and so on.
 
     A table that lay at the top, with all its files outside of a folder train, lies there again.
     """
-    room, placed = Room(), {}
-    fitting = {split: [sample for sample in samples if has_media(sample)] for split, samples in splits.items()}
-    others = _others([sample for samples in fitting.values() for sample in samples])
-    kept = {split: [recorded(one, room, f"{split}/", others) for one in samples] for split, samples in fitting.items()}
+    room, fitting = Room(), {split: Fitting(samples, has_media) for split, samples in splits.items()}
+    others = _others(fitting.values())
+    kept = {
+        split: Spilled(recorded(one, room, f"{split}/", others) for _, one in fits) for split, fits in fitting.items()
+    }
     if [*splits] == ["train"] and not any(kept["train"]):
         room, at_top = Room(), Room()
-        as_they_lay = [recorded(one, at_top, "", others) for one in fitting["train"]]
+        as_they_lay = Spilled(recorded(one, at_top, "", others) for _, one in fitting["train"])
         if all(own and not any(path.startswith("train/") for path in own) for own in as_they_lay):
-            return {"train": [_placed(one, own or ()) for one, own in zip(fitting["train"], as_they_lay, strict=True)]}
-    for split, samples in fitting.items():
-        named = bases(samples, longest="_control_999999999.jpeg")
-        paths = [
-            own or room.fresh(split, one, base, others)
-            for one, own, base in zip(samples, kept[split], named, strict=True)
-        ]
-        placed[split] = [_placed(one, own) for one, own in zip(samples, paths, strict=True)]
-    return placed
+            for (number, one), own in zip(fitting["train"], as_they_lay, strict=True):
+                yield _placed(number, one, own or ())
+            return
+    for split, fits in fitting.items():
+        stems = Stems(fits, longest="_control_999999999.jpeg")
+        for (number, one, base), own in zip(stems, kept[split], strict=True):
+            yield _placed(number, one, own or room.fresh(split, one, base, others))
 
 
-def _others(samples: Sequence[Sample]) -> set[str]:
+def _others(fitting: Iterable[Fitting]) -> set[str]:
     """The names of files without a role that can be read back as such: no text has that name, all are media."""
-    texts = {name for sample in samples for name in sample.extra}
-    bad = {name for sample in samples for name, blob in sample.others.items() if not is_held(blob)}
-    every = {name for sample in samples for name in sample.others} - texts - bad
-    return {name for name in every if _may_stand(name) and roles.files_name(f"{name}_file_name") == name}
+    texts, bad, every = set[str](), set[str](), set[str]()
+    for sample in (sample for fits in fitting for _, sample in fits):
+        texts.update(sample.extra)
+        bad.update(name for name, blob in sample.others.items() if not is_held(blob))
+        every.update(sample.others)
+    return {name for name in every - texts - bad if _may_stand(name) and roles.files_name(f"{name}_file_name") == name}
 
 
-def _placed(sample: Sample, paths: tuple[str, ...]) -> Placed:
+def _placed(number: int, sample: Sample, paths: tuple[str, ...]) -> Placed:
     extra = {name: text for name, text in sample.extra.items() if text is not None and _may_stand(name)}
-    return Placed(sample, sample.id, sample.prompt, extra, paths, sample.captions)
+    return Placed(number, sample, sample.id, sample.prompt, extra, paths, sample.captions)
 
 
 def _may_stand(column: str) -> bool:

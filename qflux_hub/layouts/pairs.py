@@ -26,7 +26,7 @@ from qflux_hub.report import Found
 from qflux_hub.sample import TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, extension, is_held
+from qflux_hub.writing import Fitting, Output, Placed, Stems, extension
 
 NAME = "pairs"
 SHAPE = "train/cat.txt   train/cat.jpg or cat.mp4"
@@ -124,19 +124,15 @@ def captioned(tree: Tree, split: str, folder: str, found: Found) -> Iterator[Sam
             found(unreadable(error, key))
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every sample that has a target, under its id. Pairs that lay at the top lie there again."""
-    targets = [one.target.name for samples in splits.values() for one in samples if one.target]
-    at_top = [*splits] == ["train"] and not any("/" in name for name in targets)
-    placed = {split: _placed("" if at_top else f"{split}/", samples) for split, samples in splits.items()}
-    return {split: sorted(samples, key=lambda one: one.id) for split, samples in placed.items()}
-
-
-def _placed(above: str, samples: Sequence[Sample]) -> Iterator[Placed]:
-    fitting = [one for one in samples if one.target and is_held(one.target)]
-    for sample, base in zip(fitting, bases(fitting, longest="_control_999999999.jpeg"), strict=True):
-        paths = (f"{above}{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
-        yield Placed(sample, base, kept_prompt(sample.prompt), {}, tuple(paths))
+    targets = (one.target for samples in splits.values() for one in samples if one.target)
+    at_top = [*splits] == ["train"] and not any("/" in target.name for target in targets)
+    for split, samples in splits.items():
+        above, fitting = "" if at_top else f"{split}/", Fitting(samples, lists.has_target)
+        for number, sample, base in Stems(fitting, longest="_control_999999999.jpeg").in_order():
+            paths = (f"{above}{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
+            yield Placed(number, sample, base, kept_prompt(sample.prompt), {}, tuple(paths))
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:

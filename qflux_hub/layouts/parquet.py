@@ -14,6 +14,7 @@ import fnmatch
 import io
 import re
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,8 +32,9 @@ from qflux_hub.naming import Kind, control_stem, is_media_name, mask_stem, porta
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, NO_EXTRA, NO_OTHERS, ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, format_of
+from qflux_hub.spill import Mapped, Shared, Table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, Sink, verified
+from qflux_hub.writing import Fitting, Output, Placed, Sink, verified
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,8 +175,7 @@ def _is_image(kind: pa.DataType) -> bool:
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
     """The samples of ``split`` in the order of its files and rows. Holds the images of one row group at a time."""
-    used: set[str] = set()
-    names: set[str] = set()
+    used, names = Table(), Table()
     for path in _files(tree)[split]:
         try:
             with _open(tree, path, found) as opened:
@@ -233,8 +234,8 @@ class _Reader:
         chosen: roles.Columns,
         schema: pa.Schema,
         found: Found,
-        used: set[str],
-        names: set[str],
+        used: Table,
+        names: Table,
     ) -> None:
         self.split, self.path, self.chosen, self.used, self.names = split, path, chosen, used, names
         self.carried, self.others = _carried(schema, chosen, path, found), _others(schema, chosen)
@@ -308,7 +309,7 @@ class _Reader:
             return None
         while name in self.used:
             name = f"{name}-{self.number}"
-        self.used.add(name)
+        self.used.claim(name)
         return name
 
     def _blob(self, cell: _Image, folder: str, fallback: str) -> Blob:
@@ -320,7 +321,7 @@ class _Reader:
         path = f"{self.split}/{folder}/{name}"
         if path in self.names:  # a name means one content, wherever samples are looked at
             path = f"{self.split}/{folder}/{len(self.names)}/{name}"
-        self.names.add(path)
+        self.names.claim(path)
         return Blob(path, cell.length, cell)
 
 
@@ -384,7 +385,7 @@ def _lengths(flat: pa.Array) -> tuple[list[int], list[str | None]]:
     return pc.fill_null(pc.binary_length(pc.struct_field(flat, "bytes")), -1).to_pylist(), paths
 
 
-class _Store:
+class _Store(Shared):
     """The image columns of one file, the last few that were asked for in memory. For several threads."""
 
     def __init__(self, file: Blob) -> None:
@@ -521,29 +522,28 @@ def _tail(file: BinaryIO, size: int) -> bytes:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Everything, in its order; of paths only the last part, and controls kind by kind."""
     texts = {name for samples in splits.values() for sample in samples for name in sample.extra}
-    return {
-        split: [_placed(sample, texts) for sample in samples if not any(media.too_large(sample))]
-        for split, samples in splits.items()
-    }
+    for samples in splits.values():
+        fitting = Fitting(samples, lambda one: not any(media.too_large(one)))
+        yield from (_placed(number, sample, texts) for number, sample in fitting)
 
 
-def _placed(sample: Sample, texts: Collection[str]) -> Placed:
+def _placed(number: int, sample: Sample, texts: Collection[str]) -> Placed:
     """``texts``: the names of all columns of texts, of which none can hold files."""
     extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
-    sample = replace(sample, controls=media.grouped(sample.controls))
-    paths = [
+    paths = tuple(
         f"{role}/{base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in texts) else ""
         for role, blob in sample.media()
-    ]
-    return Placed(sample, sample.id, sample.prompt, extra, tuple(paths), sample.captions)
+    )
+    regrouped = media.grouped(sample.controls) != sample.controls
+    return Placed(number, sample, sample.id, sample.prompt, extra, paths, sample.captions, regrouped)
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples. All have the same columns of media."""
-    held = {split: [_held(one) for one in samples] for split, samples in placed.items()}
+    held = {split: Mapped(plan, _held) for split, plan in placed.items()}
     every = (sample for samples in held.values() for sample in samples)
     columns = media.of_dataset(
         (media.column(role, blob.name), blob.name) for one in every for role, blob in one.media()
@@ -556,22 +556,28 @@ def files(
 ) -> Iterator[Output]:
     """The files of each split with these columns of media, and the one for prompts."""
     for split, samples in held.items():
-        sizes = [shards.encoded_size(sample) for sample in samples]
-        window = shards.shard_window(shards.DEFAULT_TARGET)
-        pieces = list(shards.cut([sample.id for sample in samples], sizes, window))
-        extra = list(dict.fromkeys(name for sample in samples for name in sample.extra))
-        extra += [CAPTIONS] if any(sample.captions for sample in samples) else []
+        sizes, extra, captions = array("Q"), dict[str, None](), False
+        for sample in samples:
+            sizes.append(shards.encoded_size(sample))
+            extra.update(dict.fromkeys(sample.extra))
+            captions = captions or bool(sample.captions)
+        ids, window = Mapped(samples, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
+        pieces, texts = list(shards.cut(ids, sizes, window)), [*extra, *([CAPTIONS] * captions)]
         for number, piece in enumerate(pieces):
             part = samples[piece.start : piece.stop]
-            reads = [blob for sample in part for _, blob in sample.media()]
             path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
-            yield Output(path, pour=partial(_pour, part, extra, columns, prompt), reads=reads)
+            yield Output(path, pour=partial(_pour, part, texts, columns, prompt), reads=partial(_reads, part))
+
+
+def _reads(samples: Sequence[Sample]) -> Iterator[Blob]:
+    return (blob for sample in samples for _, blob in sample.media())
 
 
 def _held(one: Placed) -> Sample:
     """The sample without what has no place."""
-    others = {role: one.source.others[role] for role in one.source.others if one.of(role)}
-    return replace(one.source, extra=one.extra, others=others)
+    own = one.source
+    others = {role: own.others[role] for role in own.others if one.of(role)}
+    return replace(own, controls=media.grouped(own.controls), extra=one.extra, others=others)
 
 
 def _pour(
@@ -584,4 +590,4 @@ def _pour(
 ) -> None:
     from qflux_hub import pack
 
-    pack.pack([verified(sample) for sample in samples], extra, sink, advance, columns, prompt)
+    pack.pack(Mapped(samples, verified), extra, sink, advance, columns, prompt)

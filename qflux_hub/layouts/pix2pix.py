@@ -13,8 +13,9 @@ from qflux_hub.layouts import parquet, roles
 from qflux_hub.naming import is_image_name
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_OTHERS, TARGET, Sample
+from qflux_hub.spill import Mapped
 from qflux_hub.tree import Tree
-from qflux_hub.writing import Output, Placed
+from qflux_hub.writing import Fitting, Output, Placed
 
 NAME = "pix2pix"
 SHAPE = "data/train-00000-of-00001.parquet  with the columns  input_image, edit_prompt, edited_image"
@@ -52,9 +53,10 @@ def doubt(tree: Tree, splits: Sequence[str]) -> str:  # noqa: ARG001 - the proto
     return ""
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every sample with a target and a control, in its order; of its controls the main one."""
-    return {split: [_placed(sample) for sample in samples if _fits(sample)] for split, samples in splits.items()}
+    for samples in splits.values():
+        yield from (_placed(number, sample) for number, sample in Fitting(samples, _fits))
 
 
 def _fits(sample: Sample) -> bool:
@@ -62,16 +64,16 @@ def _fits(sample: Sample) -> bool:
     return len(pair) == 2 and all(blob is not None and is_image_name(blob.name) for blob in pair)
 
 
-def _placed(sample: Sample) -> Placed:
+def _placed(number: int, sample: Sample) -> Placed:
     extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
     held = [sample.target, *sample.controls[:1]]
     paths = [f"{role}/{parquet.base_name(blob.name)}" if blob in held else "" for role, blob in sample.media()]
-    return Placed(sample, sample.id, sample.prompt, extra, tuple(paths))
+    return Placed(number, sample, sample.id, sample.prompt, extra, tuple(paths))
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples."""
-    held = {split: [_held(one) for one in samples] for split, samples in placed.items()}
+    held = {split: Mapped(plan, _held) for split, plan in placed.items()}
     return parquet.files(held, {_EDITED: "image", _INPUT: "image"}, prompt=_PROMPT)
 
 

@@ -6,8 +6,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from qflux_hub.layouts.rows import normal_path
-from qflux_hub.naming import MEDIA_EXTENSIONS, control_stem, is_portable_path, mask_stem, on_disk, portable
+from qflux_hub.naming import (
+    MEDIA_EXTENSIONS,
+    control_stem,
+    is_portable_path,
+    mask_stem,
+    on_disk,
+    portable,
+    split_extension,
+)
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
+from qflux_hub.spill import Table
 from qflux_hub.writing import extension, numbers
 
 
@@ -15,9 +24,11 @@ from qflux_hub.writing import extension, numbers
 class Room:
     """Which files have which paths. Keys are paths with case and Unicode form set aside, as some disks do."""
 
-    files: dict[str, tuple[str, object]] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-    masks: set[str] = field(default_factory=set)
+    files: Table = field(default_factory=Table)
+    media: Table = field(default_factory=Table)
+    """Images, videos and sounds without their extensions."""
+    folders: Table = field(default_factory=Table)
+    masks: Table = field(default_factory=Table)
     """Where the masks of samples that got fresh paths are looked for, without extensions."""
 
     def takes(self, path: str, blob: Blob) -> bool:
@@ -26,20 +37,22 @@ class Room:
         above = key.split("/")[:-1]
         other = self.files.get(key)
         if other is not None:
-            return other == (path, _content(blob))
+            return bool(other == (path, *_content(blob)))
         return key not in self.folders and not any("/".join(above[:n]) in self.files for n in range(1, len(above) + 1))
 
     def put(self, path: str, blob: Blob) -> None:
         """Let it lie there."""
         key = on_disk(path)
-        self.files[key] = (path, _content(blob))
-        while "/" in key:
-            key = key.rpartition("/")[0]
-            self.folders.add(key)
+        self.files.put(key, (path, *_content(blob)))
+        base, ending = split_extension(key)
+        if ending in MEDIA_EXTENSIONS:
+            self.media.claim(base)
+        while "/" in key and self.folders.claim(key := key.rpartition("/")[0]):
+            pass  # and the folders above it
 
     def has_file(self, path: str) -> bool:
         """Whether an image, video or sound lies at this path, whatever its extension."""
-        return any(on_disk(path + ending) in self.files for ending in MEDIA_EXTENSIONS)
+        return on_disk(path) in self.media
 
     def fresh(self, split: str, sample: Sample, base: str, others: Collection[str] = ()) -> tuple[str, ...]:
         """Paths that nothing else has, made of ``base``; nor has another file, now or later, the name of its mask.
@@ -52,10 +65,11 @@ class Room:
             paths = list(_named(split, sample, stem, others))
             own = [path for path in paths if path]
             masks = [f"{split}/{folder}/{mask_stem(stem)}" for folder in ("control", "target")]
-            if not any(map(self.has_file, (*own, *masks))) and self.masks.isdisjoint(map(on_disk, own)):
+            if not any(map(self.has_file, (*own, *masks))) and not any(on_disk(path) in self.masks for path in own):
                 break
             attempt += 1
-        self.masks.update(map(on_disk, masks))
+        for mask in masks:
+            self.masks.claim(on_disk(mask))
         named = tuple(path and path + extension(blob) for path, (_, blob) in zip(paths, sample.media(), strict=True))
         for path, (_, blob) in zip(named, sample.media(), strict=True):
             if path:
@@ -77,9 +91,9 @@ def _named(split: str, sample: Sample, stem: str, others: Collection[str]) -> It
             yield f"{split}/{portable(role, 60)}/{stem}" if role in others else ""
 
 
-def _content(blob: Blob) -> object:
+def _content(blob: Blob) -> tuple[str | bytes, int, int]:
     """What two blobs share that are the same file."""
-    return blob.sha256 or (blob.name, blob.size, blob.opener)
+    return (blob.sha256, blob.size, 0) if blob.sha256 else (blob.name, blob.size, hash(blob.opener))
 
 
 def recorded(sample: Sample, room: Room, below: str = "", others: Collection[str] = ()) -> tuple[str, ...] | None:

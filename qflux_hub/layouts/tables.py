@@ -45,9 +45,10 @@ from qflux_hub.naming import (
 )
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.spill import Spilled, Table
 from qflux_hub.texts import clean_prompt, decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, bases, has_media
+from qflux_hub.writing import Fitting, Output, Placed, Stems, has_media
 
 NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
@@ -309,34 +310,33 @@ def _ragged(path: str, line: int, cells: int, expected: int) -> Finding:
     return codes.RAGGED_ROW(path, f"{path}, line {line}: {cells} cells, the header has {expected}.", line=line, fix=fix)
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every file where it lay, when that is a path that any disk can hold; else ``<split>/control/<id>.png`` and so on.
 
     A file that several samples share is written once.
     """
-    fitting = {
-        split: [sample for sample in samples if sample.controls and has_media(sample)]
-        for split, samples in splits.items()
-    }
     room = Room()
-    paths = {split: [recorded(sample, room) for sample in samples] for split, samples in fitting.items()}
-    for split, samples in fitting.items():
-        canonical = bases(samples, longest="_control_999999999.jpeg")
-        named = paths[split]
-        listed = {
-            without_extension(path)
-            for sample, own in zip(samples, named, strict=True)
-            for path, (role, _) in zip(own or (), sample.media(), strict=False)
-            if path and role != MASK
-        }
-        for number, sample in enumerate(samples):
-            own = named[number]
+    fitting = {split: Fitting(samples, _fits) for split, samples in splits.items()}
+    kept = {split: Spilled(recorded(one, room) for _, one in fits) for split, fits in fitting.items()}
+    for split, fits in fitting.items():
+        listed, ids = Table(), Table()
+        for (_, sample), own in zip(fits, kept[split], strict=True):
+            for path, (role, _) in zip(own or (), sample.media(), strict=False):
+                if path and role != MASK:
+                    listed.claim(without_extension(path))
+        columns = _extra_columns(sample for _, sample in fits)
+        stems = Stems(fits, longest="_control_999999999.jpeg")
+        for (number, sample, base), own in zip(stems, kept[split], strict=True):
             if own is None or (sample.mask is None and _would_find_mask(sample, own, room, listed)):
-                named[number] = room.fresh(split, sample, canonical[number])
-    return {split: list(_placed(samples, paths[split])) for split, samples in fitting.items()}
+                own = room.fresh(split, sample, base)
+            yield _placed(number, sample, own, columns, ids)
 
 
-def _would_find_mask(sample: Sample, paths: Sequence[str], room: Room, listed: Collection[str]) -> bool:
+def _fits(sample: Sample) -> bool:
+    return bool(sample.controls) and has_media(sample)
+
+
+def _would_find_mask(sample: Sample, paths: Sequence[str], room: Room, listed: Table) -> bool:
     """Whether the mask of another sample would be taken for one of this sample, which has none."""
     images = zip(paths, sample.media(), strict=True)
     first = {role: path for path, (role, _) in reversed(list(images))}
@@ -344,22 +344,18 @@ def _would_find_mask(sample: Sample, paths: Sequence[str], room: Room, listed: C
     return any(room.has_file(mask) and mask not in listed for mask in masks)
 
 
-def _placed(samples: Sequence[Sample], paths: Sequence[tuple[str, ...] | None]) -> Iterator[Placed]:
-    columns = _extra_columns(samples)
-    used: set[str] = set()
-    for sample, own in zip(samples, paths, strict=True):
-        name = base = without_nul(sample.id).strip() or "x"
-        attempt = 1
-        while name in used:
-            attempt += 1
-            name = f"{base}-{attempt}"
-        used.add(name)
-        prompt = clean_prompt(without_nul(sample.prompt).strip())
-        extra = {column: without_nul(sample.extra.get(column) or "") for column in columns}
-        yield Placed(sample, name, prompt, extra, own or (), sample.captions)
+def _placed(number: int, sample: Sample, paths: tuple[str, ...], columns: Sequence[str], ids: Table) -> Placed:
+    name = base = without_nul(sample.id).strip() or "x"
+    attempt = 1
+    while not ids.claim(name):
+        attempt += 1
+        name = f"{base}-{attempt}"
+    prompt = clean_prompt(without_nul(sample.prompt).strip())
+    extra = {column: without_nul(sample.extra.get(column) or "") for column in columns}
+    return Placed(number, sample, name, prompt, extra, paths, sample.captions)
 
 
-def _extra_columns(samples: Sequence[Sample]) -> list[str]:
+def _extra_columns(samples: Iterable[Sample]) -> list[str]:
     """The further columns of a split that can stand in a table beside its own, in the order they come in."""
     found = dict.fromkeys(column for sample in samples for column in sample.extra)
     plain = (column for column in found if column.strip() and column == column.strip() and not _SIGNS.search(column))

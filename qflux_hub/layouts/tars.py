@@ -18,6 +18,7 @@ import io
 import json
 import re
 import tarfile
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,8 +39,9 @@ from qflux_hub.naming import (
 from qflux_hub.parts import SMALL, part_of
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
+from qflux_hub.spill import Mapped, Spilled, Table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Output, Placed, Sink, extension, has_media, require_unchanged, verified
+from qflux_hub.writing import Fitting, Output, Placed, Sink, extension, has_media, require_unchanged, verified
 
 NAME = "webdataset"
 SHAPE = "train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg"
@@ -116,6 +118,9 @@ class Member:
             while len(data) < self.size and (more := file.read(self.size - len(data))):
                 data += more
             return data
+
+    def __reduce__(self) -> tuple[type[Member], tuple[object, ...]]:
+        return Member, (self.tar, self.offset, self.size)
 
 
 @dataclass(slots=True)
@@ -200,8 +205,7 @@ class _Reader:
 
     def __init__(self, split: str, found: Found) -> None:
         self.split, self.found = split, found
-        self.ids: set[str] = set()
-        self.names: set[str] = set()
+        self.ids, self.names = Table(), Table()
         self.wants_control: bool | None = None
         self._unused: set[str] = set()
 
@@ -228,7 +232,7 @@ class _Reader:
         prompt = self._prompt(group, told, path, key)
         if prompt is None:
             return None
-        self.ids.add(name)
+        self.ids.claim(name)
         target, mask = (next(iter(media.get(role, ())), None) for role in ("target", "mask"))
         names = iter(told["file_names"] if _is_ours(told) else ())
         base = portable(name, 200)
@@ -355,13 +359,12 @@ def _ending(name: str) -> str:
     return f".{dot[2]}"
 
 
-def _free(name: str, split: str, used: set[str]) -> str:
+def _free(name: str, split: str, used: Table) -> str:
     """The name, or another of its own: a name means one content, wherever samples are looked at."""
     own, attempt = name, 1
-    while own in used:
+    while not used.claim(own):
         attempt += 1
         own = f"{split}/{attempt}/{name.rpartition('/')[2]}"
-    used.add(own)
     return own
 
 
@@ -372,33 +375,32 @@ def _rank(role: str) -> int:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def place(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Placed]]:
+def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Everything, in its order; names and ids stand in the JSON of each sample."""
-    placed = {}
     for split, samples in splits.items():
-        used: set[str] = set()
-        placed[split] = [_placed(one, split, used) for one in samples if has_media(one)]
-    return placed
-
-
-def _placed(sample: Sample, split: str, used: set[str]) -> Placed:
-    extra = {name: text for name, text in sample.extra.items() if text is not None and name != CAPTIONS}
-    paths = tuple(_free(blob.name, split, used) for _, blob in sample.media())
-    return Placed(sample, sample.id, sample.prompt, extra, paths, sample.captions)
+        used = Table()
+        for number, one in Fitting(samples, has_media):
+            extra = {name: text for name, text in one.extra.items() if text is not None and name != CAPTIONS}
+            paths = tuple(_free(blob.name, split, used) for _, blob in one.media())
+            yield Placed(number, one, one.id, one.prompt, extra, paths, one.captions)
 
 
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     """The tars of each split, numbered in the order of the samples."""
     for split, samples in placed.items():
-        sizes = [shards.encoded_size(one.source) for one in samples]
-        window = shards.shard_window(shards.DEFAULT_TARGET)
-        used: set[str] = set()
-        keys = [_key(one.id, used) for one in samples]
-        for number, piece in enumerate(shards.cut([one.id for one in samples], sizes, window)):
+        sizes, keys, used = array("Q"), Spilled[str](), Table()
+        for one in samples:
+            sizes.append(shards.encoded_size(one.source))
+            keys.append(_key(one.id, used))
+        ids, window = Mapped(samples, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
+        for number, piece in enumerate(shards.cut(ids, sizes, window)):
             part = slice(piece.start, piece.stop)
-            reads = [blob for one in samples[part] for _, blob in one.files()]
-            pour = partial(_pour, keys[part], samples[part])
+            pour, reads = partial(_pour, keys[part], samples[part]), partial(_reads, samples[part])
             yield Output(f"{split}-{number:05}.tar", pour=pour, reads=reads)
+
+
+def _reads(samples: Sequence[Placed]) -> Iterator[Blob]:
+    return (blob for one in samples for _, blob in one.files())
 
 
 def uneven(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Finding]:
@@ -412,14 +414,13 @@ def uneven(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Finding]:
             yield codes.UNEVEN_MEMBERS(path, message)
 
 
-def _key(name: str, used: set[str]) -> str:
+def _key(name: str, used: Table) -> str:
     """A key of its own: the id without dots, where that is a name."""
     base = key = portable(name.replace(".", "_"), 200).replace(".", "_")
     attempt = 1
-    while on_disk(key) in used:
+    while not used.claim(on_disk(key)):
         attempt += 1
         key = f"{base}-{attempt}"
-    used.add(on_disk(key))
     return key
 
 
