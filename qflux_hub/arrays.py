@@ -17,11 +17,30 @@ import pyarrow as pa
 _CODES = {pa.int32(): "i", pa.int64(): "q"}
 
 
+class Texts:
+    """Strings that come in parts; None is null. What is held of them is what Arrow takes, not the objects."""
+
+    def __init__(self) -> None:
+        self._data, self._lengths, self._validity = bytearray(), array("i"), Validity()
+
+    def extend(self, values: Collection[str | None]) -> None:
+        """The next strings."""
+        encoded = [b"" if value is None else value.encode() for value in values]
+        self._lengths.extend(map(len, encoded))
+        self._data += b"".join(encoded)
+        self._validity.extend(values)
+
+    def array(self) -> pa.Array:
+        """All of them; none can be added any more."""
+        buffers = [self._validity.buffer(), offsets(self._lengths), pa.py_buffer(self._data)]
+        return pa.Array.from_buffers(pa.string(), len(self._lengths), buffers)
+
+
 def texts(values: Collection[str | None]) -> pa.Array:
-    """Strings; None is null."""
-    encoded = [b"" if value is None else value.encode() for value in values]
-    buffers = [validity(values), offsets(map(len, encoded)), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+    """Strings that are all there; None is null."""
+    made = Texts()
+    made.extend(values)
+    return made.array()
 
 
 def integers(values: Iterable[int], kind: pa.DataType) -> pa.Array:
@@ -51,9 +70,22 @@ def offsets(lengths: Iterable[int]) -> pa.Buffer:
     return pa.py_buffer(array("i", accumulate(lengths, initial=0)))
 
 
-def validity(values: Collection[object]) -> pa.Buffer | None:
-    """Which values are not None; nothing when none is."""
-    if None not in values:
-        return None
-    digits = "".join("0" if value is None else "1" for value in values)[::-1]
-    return pa.py_buffer(int(digits, 2).to_bytes(len(values) // 8 + 1, "little"))
+class Validity:
+    """Which values are not None, of values that come in parts."""
+
+    def __init__(self) -> None:
+        self._digits = bytearray()
+
+    def extend(self, values: Collection[object]) -> None:
+        """The next values."""
+        if None in values:
+            self._digits += b"".join(b"0" if value is None else b"1" for value in values)
+        else:
+            self._digits += b"1" * len(values)
+
+    def buffer(self) -> pa.Buffer | None:
+        """Of all of them; nothing when none is None."""
+        if b"0" not in self._digits:
+            return None
+        bits = int(self._digits[::-1], 2)
+        return pa.py_buffer(bits.to_bytes(len(self._digits) // 8 + 1, "little"))

@@ -7,16 +7,19 @@ reader fetches single images; no statistics of blobs, no content-defined chunkin
 Metadata columns are Snappy. Row groups are cut like shards, at 32 to 96 MB: they are what a streaming reader holds.
 
 Image bytes go from the file into the Arrow buffer that is written. Peak memory is the largest row group and a few
-images. The same samples give the same bytes with the same pyarrow.
+images, however many samples there are: they are asked for again, in order, for each thing that is needed of them, and a
+few hundred are looked at together. Every column of a row group is one array all the same, because pyarrow ends the
+pages of lists elsewhere where an array ends. The same samples give the same bytes with the same pyarrow.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -26,11 +29,13 @@ from qflux_hub import arrays, codes, media
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.features import PROMPT, columns, features
 from qflux_hub.naming import Kind
-from qflux_hub.pages import Page, pages
+from qflux_hub.pages import pages
 from qflux_hub.sample import CAPTIONS, Blob, Sample
 from qflux_hub.shards import ROW_GROUP, cut, encoded_size
 from qflux_hub.tree import stamp_of
 
+_TOGETHER = 256
+"""Samples that are held as objects at a time."""
 _FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 
 
@@ -48,10 +53,37 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A written shard: its size in bytes and, per sample, the offset of each of its media in ``Sample.media`` order."""
+    """A written shard: its size in bytes, and its end, which says where everything lies."""
 
     size: int
-    offsets: tuple[tuple[int, ...], ...]
+    held: tuple[str, ...]
+    tail: bytes = field(repr=False)
+
+    def offsets(self, samples: Sequence[Sample]) -> Iterator[tuple[int, ...]]:
+        """For each of ``samples``, those that were packed: the offset of each medium in ``Sample.media`` order.
+
+        A PLAIN page ends with its values: 4 bytes of length and the bytes, one after the other, nulls left out. So
+        the offsets count back from the end of the page, whatever stands in its header.
+        """
+        starts = {name: array("q") for name in self.held}  # the sizes of all media of a column, then their offsets
+        ends = {name: array("q", [0]) for name in self.held}  # how many a row and those before it have
+        for sample in samples:
+            for role, blob in sample.media():
+                starts[media.column(role, blob.name)].append(blob.size)
+            for name in self.held:
+                ends[name].append(len(starts[name]))
+        layout = pages(self.tail, self.size)
+        for name in self.held:
+            for page in layout[_leaf(name)]:
+                at = page.end
+                for number in reversed(range(ends[name][page.first], ends[name][page.last])):
+                    starts[name][number] = at = at - starts[name][number]
+                    at -= 4
+                if at < page.offset:
+                    raise VerificationError(f"A page of {_leaf(name)} is shorter than what it should hold.")
+        taken = {name: iter(starts[name]) for name in self.held}
+        for sample in samples:
+            yield tuple(next(taken[media.column(role, blob.name)]) for role, blob in sample.media())
 
 
 def schema(extra: Sequence[str], held: Mapping[str, Kind] = media.IMAGES, prompt: str = PROMPT) -> pa.Schema:
@@ -72,6 +104,7 @@ def pack(
 ) -> Packed:
     """Write ``samples`` (ordered by id) as one Parquet file into ``sink``.
 
+    They are gone through several times, and may be made anew each time they and parts of them are asked for.
     ``extra`` are the names of the text columns beside the documented ones, that of further captions among them;
     ``held`` the columns of media, ``prompt`` that of prompts. ``advance`` is called with the bytes of media read.
     Raises DataError when a file has another size or stamp than its blob: it changed after it was checked, and its
@@ -83,9 +116,9 @@ def pack(
     text = [prompt, "id", *(f"{name}.list.element" if name == CAPTIONS else name for name in extra)]
     leaves = [_leaf(name) for name in held]
     uncompressed = {leaf: "none" for name in leaves for leaf in (name, name.removesuffix("bytes") + "path")}
-    rows = cut([sample.id for sample in samples], [encoded_size(sample) for sample in samples], ROW_GROUP)
-    groups = [samples[piece.start : piece.stop] for piece in rows]
-    room = _Room(max(sum(blob.size for sample in group for _, blob in sample.media()) for group in groups))
+    sizes = array("Q", map(encoded_size, samples))
+    groups = list(cut(_Ids(samples), sizes, ROW_GROUP))
+    room = _Room(max(sum(sizes[group.start : group.stop]) for group in groups))
     with pq.ParquetWriter(
         out,
         plan,
@@ -97,10 +130,21 @@ def pack(
         write_page_index=True,
     ) as writer:
         for group in groups:
-            writer.write_table(_table(group, held, plan, room, advance), row_group_size=len(group))
+            table = _table(samples[group.start : group.stop], held, plan, room, advance)
+            writer.write_table(table, row_group_size=len(group))
             room.clear()
         counting.keep()  # what comes now is the page index and the footer
-    return Packed(counting.size, tuple(_offsets(samples, held, pages(counting.tail(), counting.size))))
+    return Packed(counting.size, tuple(held), counting.tail())
+
+
+class _Ids:
+    """The ids of samples, without holding them."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def __getitem__(self, position: int) -> str:
+        return self._samples[position].id
 
 
 class _CountingSink:
@@ -143,61 +187,92 @@ class _Room:
 
     def __init__(self, size: int) -> None:
         self._buffer = pa.allocate_buffer(size, pa.system_memory_pool())
-        self._used = 0
+        self._view = memoryview(self._buffer)
+        self._given = self._used = 0
 
-    def take(self, size: int) -> tuple[pa.Buffer, memoryview]:
-        """The next ``size`` bytes, to be given to Arrow and to be written to."""
+    def take(self, size: int) -> memoryview:
+        """The next ``size`` bytes, to be written to."""
         start, self._used = self._used, self._used + size
-        return self._buffer.slice(start, size), memoryview(self._buffer)[start : self._used]
+        return self._view[start : self._used]
+
+    def give(self) -> pa.Buffer:
+        """What was taken since this was last asked for, for Arrow."""
+        start, self._given = self._given, self._used
+        return self._buffer.slice(start, self._used - start)
 
     def clear(self) -> None:
         """Start over. What was taken must not be used any more."""
-        self._used = 0
+        self._given = self._used = 0
 
 
 def _table(
-    samples: Sequence[Sample], held: Iterable[str], plan: pa.Schema, room: _Room, advance: Callable[[int], None]
+    samples: Sequence[Sample], held: Collection[str], plan: pa.Schema, room: _Room, advance: Callable[[int], None]
 ) -> pa.Table:
-    """One row group in memory, its media in ``room``."""
-    placed = [_by_column(sample) for sample in samples]
-    made: dict[str, pa.Array] = {}
+    """One row group in memory, its media in ``room``.
+
+    Media are read column by column, as they lie where they come from a shard: what is fetched with a file is then
+    asked for next.
+    """
+    prompt, _, *extra = (name for name in plan.names if name not in held)
+    texts = {name: arrays.Texts() for name in (prompt, "id", *extra)}
+    captions, roles = array("i"), set[str]()
+    for some in _together(samples):
+        roles.update(role for sample in some for role, _ in sample.media())
+        texts[prompt].extend([sample.prompt for sample in some])
+        texts["id"].extend([sample.id for sample in some])
+        for name in extra:
+            if name == CAPTIONS:
+                texts[name].extend([text for sample in some for text in sample.captions])
+                captions.extend(len(sample.captions) for sample in some)
+            else:
+                texts[name].extend([sample.extra.get(name) for sample in some])
+    made = {name: column.array() for name, column in texts.items()}
+    if CAPTIONS in made:
+        made[CAPTIONS] = arrays.lists(captions, made[CAPTIONS])
     for name in held:
-        own = [blobs.get(name, ()) for blobs in placed]
-        if media.is_list(name):
-            made[name] = arrays.lists(map(len, own), _files([blob for blobs in own for blob in blobs], room, advance))
-        else:
-            made[name] = _files([next(iter(blobs), None) for blobs in own], room, advance)
-    made[plan.names[len(made)]] = arrays.texts([sample.prompt for sample in samples])
-    made["id"] = arrays.texts([sample.id for sample in samples])
-    for name in plan.names[len(made) :]:
-        if name == CAPTIONS:
-            texts = arrays.texts([text for sample in samples for text in sample.captions])
-            made[name] = arrays.lists([len(sample.captions) for sample in samples], texts)
-        else:
-            made[name] = arrays.texts([sample.extra.get(name) for sample in samples])
+        used = media.role(name) in roles
+        made[name] = _media(samples, name, room, advance) if used else _no_media(len(samples), name)
     return pa.Table.from_arrays([made[name] for name in plan.names], schema=plan)
 
 
-def _by_column(sample: Sample) -> dict[str, list[Blob]]:
-    """The media of a sample by their columns."""
-    placed: dict[str, list[Blob]] = {}
-    for role, blob in sample.media():
-        placed.setdefault(media.column(role, blob.name), []).append(blob)
-    return placed
+def _together(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """The samples, a few hundred at a time."""
+    rest = iter(samples)
+    while some := list(islice(rest, _TOGETHER)):
+        yield some
 
 
-def _files(blobs: Sequence[Blob | None], room: _Room, advance: Callable[[int], None]) -> pa.Array:
-    """An array of {bytes, path}; each file is read straight into the buffer that the array lies on."""
-    sizes = [blob.size if blob else 0 for blob in blobs]
-    data, view = room.take(sum(sizes))
-    for blob, end in zip(blobs, accumulate(sizes), strict=True):
-        if blob:
-            read_into(blob, view[end - blob.size : end])
-            advance(blob.size)
-    valid = arrays.validity(blobs)
-    bytes_ = pa.Array.from_buffers(pa.binary(), len(blobs), [valid, arrays.offsets(sizes), data])
-    paths = arrays.texts([blob.name.rpartition("/")[2] if blob else None for blob in blobs])
-    return arrays.structs(_FILE, [bytes_, paths], valid)
+def _media(samples: Iterable[Sample], column: str, room: _Room, advance: Callable[[int], None]) -> pa.Array:
+    """A column of media: {bytes, path}, or lists of them; each file is read straight into the buffer it is in."""
+    counts, sizes, valid, paths = array("i"), array("i"), arrays.Validity(), arrays.Texts()
+    for some in _together(samples):
+        own = [_of_column(sample, column) for sample in some]
+        if media.is_list(column):
+            counts.extend(map(len, own))
+            blobs: list[Blob | None] = [blob for one in own for blob in one]
+        else:
+            blobs = [next(iter(one), None) for one in own]
+        for blob in blobs:
+            if blob:
+                read_into(blob, room.take(blob.size))
+                advance(blob.size)
+        sizes.extend(blob.size if blob else 0 for blob in blobs)
+        valid.extend(blobs)
+        paths.extend([blob.name.rpartition("/")[2] if blob else None for blob in blobs])
+    present = valid.buffer()
+    bytes_ = pa.Array.from_buffers(pa.binary(), len(sizes), [present, arrays.offsets(sizes), room.give()])
+    files = arrays.structs(_FILE, [bytes_, paths.array()], present)
+    return arrays.lists(counts, files) if media.is_list(column) else files
+
+
+def _no_media(count: int, column: str) -> pa.Array:
+    """A column of media that none of so many samples has; they are not gone through for it."""
+    return arrays.lists([0] * count, pa.nulls(0, _FILE)) if media.is_list(column) else pa.nulls(count, _FILE)
+
+
+def _of_column(sample: Sample, column: str) -> list[Blob]:
+    """The media of a sample that lie in this column."""
+    return [blob for role, blob in sample.media() if media.column(role, blob.name) == column]
 
 
 def read_into(blob: Blob, view: memoryview) -> None:
@@ -236,31 +311,3 @@ def _other(blob: Blob) -> DataError | VerificationError:
 def _changed(blob: Blob) -> DataError:
     finding = codes.CHANGED_FILE(blob.name, f"{blob.name} changed while it was uploaded.")
     return DataError(finding.message, hint="Run the same command again; nothing was published.", report=finding)
-
-
-def _offsets(
-    samples: Sequence[Sample], held: Iterable[str], layout: dict[str, list[Page]]
-) -> Iterator[tuple[int, ...]]:
-    """Per sample, the offset of each medium in the file, from the pages that hold them.
-
-    A PLAIN page ends with its values: 4 bytes of length and the bytes, one after the other, nulls left out. So the
-    offsets count back from the end of the page, whatever stands in its header.
-    """
-    placed = [_by_column(sample) for sample in samples]
-    by_column: dict[str, list[list[int]]] = {}
-    for name in held:
-        leaf = _leaf(name)
-        offsets: list[list[int]] = [[] for _ in samples]
-        for page in layout[leaf]:
-            at = page.end
-            for row in reversed(range(page.first, page.last)):
-                for blob in reversed(placed[row].get(name, ())):
-                    offsets[row].append(at - blob.size)
-                    at -= blob.size + 4
-                offsets[row].reverse()
-            if at < page.offset:
-                raise VerificationError(f"A page of {leaf} is shorter than what it should hold.")
-        by_column[name] = offsets
-    for row, sample in enumerate(samples):
-        taken = {name: iter(rows[row]) for name, rows in by_column.items()}
-        yield tuple(next(taken[media.column(role, blob.name)]) for role, blob in sample.media())

@@ -43,7 +43,7 @@ def send_shard(
         raise DataError(finding.message, hint=hint, report=finding) from error
     if sent.size != packed[0].size:
         raise VerificationError(f"{shard.path}: {packed[0].size:,} bytes were written, {sent.size:,} arrived.")
-    places = zip(shard.entries, packed[0].offsets, strict=True)
+    places = zip(shard.entries, packed[0].offsets(samples), strict=True)
     rows = tuple(index.placed(entry, shard.path, offsets) for entry, offsets in places)
     return shard.digest, ShardRecord(shard.digest, sent.sha256, sent.size), rows, sent.new_bytes
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from qflux_hub.sample import Sample
 
@@ -53,33 +54,40 @@ def target_size(total: int, wanted: int = DEFAULT_TARGET) -> int:
     return wanted
 
 
-def cut(ids: Sequence[str], sizes: Sequence[int], window: Window) -> Iterator[range]:
+class Ids(Protocol):
+    """The ids of samples by their positions; made when they are asked for where samples are not held."""
+
+    def __getitem__(self, position: int, /) -> str: ...
+
+
+def cut(ids: Ids, sizes: Sequence[int], window: Window) -> Iterator[range]:
     """Cut samples, given in order by id and encoded size, into ranges of positions.
 
     What is left at the end is one piece when it fits (so the last may be small, and none is smaller than
-    ``window.least`` but the last). A single sample larger than ``window.most`` gets a piece that ends with it.
+    ``window.least`` but the last). A single sample larger than ``window.most`` gets a piece that ends with it. Only
+    ids that can end a piece are asked for: none when all fits into one.
     """
     start, left = 0, sum(sizes)
     while left > window.most:
-        end = _end(ids, sizes, start, window)
+        end, size = _end(ids, sizes, start, window)
         yield range(start, end)
-        left -= sum(sizes[start:end])
+        left -= size
         start = end
-    if start < len(ids):
-        yield range(start, len(ids))
+    if start < len(sizes):
+        yield range(start, len(sizes))
 
 
-def _end(ids: Sequence[str], sizes: Sequence[int], start: int, window: Window) -> int:
-    """The position after the last sample of the piece that begins at ``start``."""
+def _end(ids: Ids, sizes: Sequence[int], start: int, window: Window) -> tuple[int, int]:
+    """The position after the last sample of the piece that begins at ``start``, and the size of that piece."""
     size, best, at = 0, None, start
-    while at < len(ids):
+    while at < len(sizes):
         size += sizes[at]
         at += 1
         if size > window.most and best is not None:
             break
         if size >= window.least:
             vote = hashlib.sha256(ids[at - 1].encode()).digest()[window.part]
-            best = min(best, (vote, at)) if best is not None else (vote, at)
+            best = min(best, (vote, at, size)) if best is not None else (vote, at, size)
             if size > window.most:
                 break
-    return best[1] if best is not None else at
+    return best[1:] if best is not None else (at, size)

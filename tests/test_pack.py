@@ -1,6 +1,7 @@
 import io
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.features import columns, features
 from qflux_hub.pack import encoded_size, pack, schema
 from qflux_hub.pages import Page, pages
-from qflux_hub.sample import Sample
+from qflux_hub.sample import Blob, Sample
 from qflux_hub.tree import FolderTree
 from tests.builders import lay_split, picture, scan, write
 
@@ -61,8 +62,8 @@ def content(blob):
 
 
 def assert_images_lie_where_they_are_said_to(samples, result, data):
-    assert (result.size, len(result.offsets)) == (len(data), len(samples))
-    for sample, offsets in zip(samples, result.offsets, strict=True):
+    assert result.size == len(data)
+    for sample, offsets in zip(samples, result.offsets(samples), strict=True):
         media = [blob for _, blob in sample.media()]
         assert [data[at : at + blob.size] for at, blob in zip(offsets, media, strict=True)] == [*map(content, media)]
 
@@ -136,6 +137,67 @@ def test_columns_that_only_some_samples_have_are_null_in_the_others(tmp_path):
 def test_the_size_of_a_sample_is_that_of_its_files_and_texts(tmp_path):
     (sample,) = samples_of(tmp_path, [([100, 20], 3, 4000, "abc")], extra=["x"])
     assert encoded_size(sample) == 4123 + len("abc") + len("x 0") + 64
+
+
+# --- many samples -----------------------------------------------------------------------------------------------
+
+
+class Opener:
+    """Opens files of any bytes; knows how many of its kind there are, and the most there ever were."""
+
+    now = most = 0
+
+    def __init__(self, size):
+        self.size = size
+        Opener.now += 1
+        Opener.most = max(Opener.most, Opener.now)
+
+    def __del__(self):
+        Opener.now -= 1
+
+    def __call__(self, name):
+        return io.BytesIO((name.encode() * self.size)[: self.size])
+
+
+class Made(Sequence):
+    """Samples that are made anew whenever they are asked for, as are parts of them."""
+
+    def __init__(self, numbers, size):
+        self.numbers, self.size = numbers, size
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, at):
+        if isinstance(at, slice):
+            return Made(self.numbers[at], self.size)
+        number = self.numbers[at]
+        control, target = (Blob(f"{role}{number}.png", self.size, Opener(self.size)) for role in "ct")
+        extra = {"x": None if number % 3 else f"Text {number}"}
+        captions = tuple(f"{number}, {n}" for n in range(number % 4))
+        return Sample(f"{number:06d}", "train", f"Do {number}", (control,), None, target, extra, captions=captions)
+
+
+def test_samples_that_are_made_when_asked_for_are_the_same_bytes():
+    samples = Made(range(2_500), 20_000)
+    result, data = packed(samples, ["x", "captions"])
+    assert pq.ParquetFile(io.BytesIO(data)).metadata.num_row_groups == 2
+    assert (result, data) == packed(list(samples), ["x", "captions"])
+    assert_images_lie_where_they_are_said_to(samples, result, data)
+
+
+def test_however_many_samples_there_are_few_are_held():
+    Opener.most = 0
+    packed(Made(range(5_000), 10), ["x", "captions"])
+    assert Opener.now == 0
+    assert Opener.most < 2_000
+
+
+def test_images_of_lists_have_pages_of_their_own_however_many_there_are(tmp_path):
+    samples = samples_of(tmp_path, [([5000, 1], None, None, "Hi")] * 1100)
+    data = packed(samples)[1]
+    found = pages(data, len(data))["control_images.list.element.bytes"]
+    assert [(page.first, page.last) for page in found] == [(row, row + 1) for row in range(1100)]
 
 
 # --- the recipe -------------------------------------------------------------------------------------------------

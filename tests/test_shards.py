@@ -1,5 +1,6 @@
 import random
 import time
+from array import array
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,26 @@ def test_what_fits_into_one_piece_is_not_cut():
 
 def test_samples_without_size_are_cut_like_others():
     assert list(cut(["a", "b"], [0, 0], SMALL)) == [range(2)]
+
+
+class Asked:
+    """Ids that remember which of them were asked for."""
+
+    def __init__(self):
+        self.positions = []
+
+    def __getitem__(self, position):
+        self.positions.append(position)
+        return f"{position:04d}"
+
+
+def test_only_ids_that_can_end_a_piece_are_asked_for():
+    ids = Asked()
+    assert list(cut(ids, array("Q", [10] * 16), SMALL)) == [range(16)]
+    assert ids.positions == []
+    first, *_ = cut(ids, array("Q", [10] * 17), SMALL)
+    assert ids.positions == [*range(6, 16)]
+    assert first == next(cut([f"{number:04d}" for number in range(17)], [10] * 17, SMALL))
 
 
 def realistic(count, rng):
