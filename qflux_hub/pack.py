@@ -32,6 +32,7 @@ from qflux_hub.naming import Kind
 from qflux_hub.pages import pages
 from qflux_hub.sample import CAPTIONS, Blob, Sample
 from qflux_hub.shards import ROW_GROUP, cut, encoded_size
+from qflux_hub.spill import Mapped
 from qflux_hub.tree import stamp_of
 
 _TOGETHER = 256
@@ -117,7 +118,7 @@ def pack(
     leaves = [_leaf(name) for name in held]
     uncompressed = {leaf: "none" for name in leaves for leaf in (name, name.removesuffix("bytes") + "path")}
     sizes = array("Q", map(encoded_size, samples))
-    groups = list(cut(_Ids(samples), sizes, ROW_GROUP))
+    groups = list(cut(Mapped(samples, lambda sample: sample.id), sizes, ROW_GROUP))
     room = _Room(max(sum(sizes[group.start : group.stop]) for group in groups))
     with pq.ParquetWriter(
         out,
@@ -135,16 +136,6 @@ def pack(
             room.clear()
         counting.keep()  # what comes now is the page index and the footer
     return Packed(counting.size, tuple(held), counting.tail())
-
-
-class _Ids:
-    """The ids of samples, without holding them."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __getitem__(self, position: int) -> str:
-        return self._samples[position].id
 
 
 class _CountingSink:

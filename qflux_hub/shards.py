@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from qflux_hub.sample import Sample
 
@@ -54,13 +53,7 @@ def target_size(total: int, wanted: int = DEFAULT_TARGET) -> int:
     return wanted
 
 
-class Ids(Protocol):
-    """The ids of samples by their positions; made when they are asked for where samples are not held."""
-
-    def __getitem__(self, position: int, /) -> str: ...
-
-
-def cut(ids: Ids, sizes: Sequence[int], window: Window) -> Iterator[range]:
+def cut(ids: Sequence[str], sizes: Sequence[int], window: Window) -> Iterator[range]:
     """Cut samples, given in order by id and encoded size, into ranges of positions.
 
     What is left at the end is one piece when it fits (so the last may be small, and none is smaller than
@@ -77,7 +70,7 @@ def cut(ids: Ids, sizes: Sequence[int], window: Window) -> Iterator[range]:
         yield range(start, len(sizes))
 
 
-def _end(ids: Ids, sizes: Sequence[int], start: int, window: Window) -> tuple[int, int]:
+def _end(ids: Sequence[str], sizes: Sequence[int], start: int, window: Window) -> tuple[int, int]:
     """The position after the last sample of the piece that begins at ``start``, and the size of that piece."""
     size, best, at = 0, None, start
     while at < len(sizes):
