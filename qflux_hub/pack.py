@@ -35,8 +35,8 @@ from qflux_hub.shards import ROW_GROUP, cut, encoded_size
 from qflux_hub.spill import Mapped
 from qflux_hub.tree import stamp_of
 
-_TOGETHER = 256
-"""Samples that are held as objects at a time."""
+_TOGETHER = 4_096
+"""Samples that are held as objects at a time: 5 MB, and all of a row group unless they are tiny."""
 _FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 
 
@@ -105,7 +105,7 @@ def pack(
 ) -> Packed:
     """Write ``samples`` (ordered by id) as one Parquet file into ``sink``.
 
-    They are gone through several times, and may be made anew each time they and parts of them are asked for.
+    They are gone through twice, and may be made anew each time they or parts of them are asked for.
     ``extra`` are the names of the text columns beside the documented ones, that of further captions among them;
     ``held`` the columns of media, ``prompt`` that of prompts. ``advance`` is called with the bytes of media read.
     Raises DataError when a file has another size or stamp than its blob: it changed after it was checked, and its
@@ -119,7 +119,8 @@ def pack(
     uncompressed = {leaf: "none" for name in leaves for leaf in (name, name.removesuffix("bytes") + "path")}
     sizes = array("Q", map(encoded_size, samples))
     groups = list(cut(Mapped(samples, lambda sample: sample.id), sizes, ROW_GROUP))
-    room = _Room(max(sum(sizes[group.start : group.stop]) for group in groups))
+    most = max(sum(sizes[group.start : group.stop]) for group in groups)
+    rooms = {name: _Room(most) for name in held}
     with pq.ParquetWriter(
         out,
         plan,
@@ -131,9 +132,8 @@ def pack(
         write_page_index=True,
     ) as writer:
         for group in groups:
-            table = _table(samples[group.start : group.stop], held, plan, room, advance)
+            table = _table(samples[group.start : group.stop], rooms, plan, advance)
             writer.write_table(table, row_group_size=len(group))
-            room.clear()
         counting.keep()  # what comes now is the page index and the footer
     return Packed(counting.size, tuple(held), counting.tail())
 
@@ -170,16 +170,17 @@ class _CountingSink:
 
 
 class _Room:
-    """Memory for the images of one row group, used again for the next.
+    """Memory for the media of one column of a row group, used again for the next.
 
     Groups that are allocated one by one stay with the allocator when they are freed, and a shard then holds several of
-    them (measured: 340 MB instead of 250). The system's allocator gives the memory back at the end.
+    them (measured: 340 MB instead of 250). The system's allocator gives the memory back at the end, and takes none for
+    what is not written to: of ``size`` bytes, which all columns together need, each has its share.
     """
 
     def __init__(self, size: int) -> None:
         self._buffer = pa.allocate_buffer(size, pa.system_memory_pool())
         self._view = memoryview(self._buffer)
-        self._given = self._used = 0
+        self._used = 0
 
     def take(self, size: int) -> memoryview:
         """The next ``size`` bytes, to be written to."""
@@ -187,28 +188,59 @@ class _Room:
         return self._view[start : self._used]
 
     def give(self) -> pa.Buffer:
-        """What was taken since this was last asked for, for Arrow."""
-        start, self._given = self._given, self._used
-        return self._buffer.slice(start, self._used - start)
+        """What was taken, for Arrow; then it starts over, and what was given must not be used any more by then."""
+        size, self._used = self._used, 0
+        return self._buffer.slice(0, size)
 
-    def clear(self) -> None:
-        """Start over. What was taken must not be used any more."""
-        self._given = self._used = 0
+
+class _Files:
+    """A column of media: {bytes, path}, or lists of them; each file is read straight into the buffer it is in."""
+
+    def __init__(self, column: str, room: _Room, advance: Callable[[int], None]) -> None:
+        self._column, self._room, self._advance = column, room, advance
+        self._counts, self._sizes = array("i"), array("i")
+        self._valid, self._paths = arrays.Validity(), arrays.Texts()
+
+    def extend(self, rows: Collection[Collection[Blob]]) -> None:
+        """The media of the next rows."""
+        if media.is_list(self._column):
+            self._counts.extend(map(len, rows))
+            blobs: list[Blob | None] = [blob for row in rows for blob in row]
+        else:
+            blobs = [next(iter(row), None) for row in rows]
+        for blob in blobs:
+            if blob:
+                read_into(blob, self._room.take(blob.size))
+                self._advance(blob.size)
+        self._sizes.extend(blob.size if blob else 0 for blob in blobs)
+        self._valid.extend(blobs)
+        self._paths.extend([blob.name.rpartition("/")[2] if blob else None for blob in blobs])
+
+    def array(self) -> pa.Array:
+        """All rows; none can be added any more."""
+        present = self._valid.buffer()
+        data = [present, arrays.offsets(self._sizes), self._room.give()]
+        bytes_ = pa.Array.from_buffers(pa.binary(), len(self._sizes), data)
+        files = arrays.structs(_FILE, [bytes_, self._paths.array()], present)
+        return arrays.lists(self._counts, files) if media.is_list(self._column) else files
 
 
 def _table(
-    samples: Sequence[Sample], held: Collection[str], plan: pa.Schema, room: _Room, advance: Callable[[int], None]
+    samples: Iterable[Sample], rooms: Mapping[str, _Room], plan: pa.Schema, advance: Callable[[int], None]
 ) -> pa.Table:
-    """One row group in memory, its media in ``room``.
+    """One row group in memory, its media in ``rooms``.
 
-    Media are read column by column, as they lie where they come from a shard: what is fetched with a file is then
-    asked for next.
+    Of some thousand samples together, media are read column by column, as they lie where they come from a shard: what
+    is fetched with a file is then asked for next.
     """
-    prompt, _, *extra = (name for name in plan.names if name not in held)
+    files = {name: _Files(name, room, advance) for name, room in rooms.items()}
+    prompt, _, *extra = (name for name in plan.names if name not in files)
     texts = {name: arrays.Texts() for name in (prompt, "id", *extra)}
-    captions, roles = array("i"), set[str]()
-    for some in _together(samples):
-        roles.update(role for sample in some for role, _ in sample.media())
+    captions = array("i")
+    rest = iter(samples)
+    while some := list(islice(rest, _TOGETHER)):
+        for name, column in files.items():
+            column.extend([_of_column(sample, name) for sample in some])
         texts[prompt].extend([sample.prompt for sample in some])
         texts["id"].extend([sample.id for sample in some])
         for name in extra:
@@ -217,48 +249,12 @@ def _table(
                 captions.extend(len(sample.captions) for sample in some)
             else:
                 texts[name].extend([sample.extra.get(name) for sample in some])
-    made = {name: column.array() for name, column in texts.items()}
+        del some
+    made = {name: column.array() for name, column in files.items()}
+    made |= {name: column.array() for name, column in texts.items()}
     if CAPTIONS in made:
         made[CAPTIONS] = arrays.lists(captions, made[CAPTIONS])
-    for name in held:
-        used = media.role(name) in roles
-        made[name] = _media(samples, name, room, advance) if used else _no_media(len(samples), name)
     return pa.Table.from_arrays([made[name] for name in plan.names], schema=plan)
-
-
-def _together(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """The samples, a few hundred at a time."""
-    rest = iter(samples)
-    while some := list(islice(rest, _TOGETHER)):
-        yield some
-
-
-def _media(samples: Iterable[Sample], column: str, room: _Room, advance: Callable[[int], None]) -> pa.Array:
-    """A column of media: {bytes, path}, or lists of them; each file is read straight into the buffer it is in."""
-    counts, sizes, valid, paths = array("i"), array("i"), arrays.Validity(), arrays.Texts()
-    for some in _together(samples):
-        own = [_of_column(sample, column) for sample in some]
-        if media.is_list(column):
-            counts.extend(map(len, own))
-            blobs: list[Blob | None] = [blob for one in own for blob in one]
-        else:
-            blobs = [next(iter(one), None) for one in own]
-        for blob in blobs:
-            if blob:
-                read_into(blob, room.take(blob.size))
-                advance(blob.size)
-        sizes.extend(blob.size if blob else 0 for blob in blobs)
-        valid.extend(blobs)
-        paths.extend([blob.name.rpartition("/")[2] if blob else None for blob in blobs])
-    present = valid.buffer()
-    bytes_ = pa.Array.from_buffers(pa.binary(), len(sizes), [present, arrays.offsets(sizes), room.give()])
-    files = arrays.structs(_FILE, [bytes_, paths.array()], present)
-    return arrays.lists(counts, files) if media.is_list(column) else files
-
-
-def _no_media(count: int, column: str) -> pa.Array:
-    """A column of media that none of so many samples has; they are not gone through for it."""
-    return arrays.lists([0] * count, pa.nulls(0, _FILE)) if media.is_list(column) else pa.nulls(count, _FILE)
 
 
 def _of_column(sample: Sample, column: str) -> list[Blob]:

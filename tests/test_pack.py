@@ -186,7 +186,8 @@ def test_samples_that_are_made_when_asked_for_are_the_same_bytes():
     assert_images_lie_where_they_are_said_to(samples, result, data)
 
 
-def test_however_many_samples_there_are_few_are_held():
+def test_however_many_samples_there_are_few_are_held(monkeypatch):
+    monkeypatch.setattr("qflux_hub.pack._TOGETHER", 256)
     Opener.most = 0
     packed(Made(range(5_000), 10), ["x", "captions"])
     assert Opener.now == 0

@@ -544,10 +544,8 @@ def _placed(number: int, sample: Sample, texts: Collection[str]) -> Placed:
 def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples. All have the same columns of media."""
     held = {split: Mapped(plan, _held) for split, plan in placed.items()}
-    every = (sample for samples in held.values() for sample in samples)
-    columns = media.of_dataset(
-        (media.column(role, blob.name), blob.name) for one in every for role, blob in one.media()
-    )
+    every = (medium for samples in held.values() for sample in samples for medium in sample.media())
+    columns = media.of_dataset((media.column(role, blob.name), blob.name) for role, blob in every)
     yield from files(held, columns)
 
 
@@ -576,6 +574,8 @@ def _reads(samples: Sequence[Sample]) -> Iterator[Blob]:
 def _held(one: Placed) -> Sample:
     """The sample without what has no place."""
     own = one.source
+    if one.extra == own.extra and not own.others and not one.regrouped:
+        return own
     others = {role: own.others[role] for role in own.others if one.of(role)}
     return replace(own, controls=media.grouped(own.controls), extra=one.extra, others=others)
 
