@@ -9,7 +9,7 @@ Parquet.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from qflux_hub.sample import Sample
@@ -37,8 +37,13 @@ ROW_GROUP = Window(32 * MB, 96 * MB, slice(8, 16))
 
 def encoded_size(sample: Sample) -> int:
     """The bytes that a sample adds to a shard, by which shards and row groups are cut."""
-    texts = len(sample.prompt) + sum(len(value) for value in (*sample.extra.values(), *sample.captions) if value)
-    return sum(blob.size for _, blob in sample.media()) + texts + _ROW_OVERHEAD
+    files = sum(blob.size for _, blob in sample.media())
+    return row_size(files, sample.prompt, sample.extra, sample.captions)
+
+
+def row_size(files: int, prompt: str, extra: Mapping[str, str | None], captions: Sequence[str]) -> int:
+    """The same of a row with so many bytes of media and these texts."""
+    return files + len(prompt) + sum(len(text) for text in (*extra.values(), *captions) if text) + _ROW_OVERHEAD
 
 
 def shard_window(target: int) -> Window:

@@ -130,12 +130,14 @@ class Spilled(Lazy[T]):
     def walk(self, start: int, stop: int) -> Iterator[T]:
         """The items at [start, stop), some of them ahead."""
         yield from self._held[start:stop]
-        at = max(start, len(self._held))
+        at, shared = max(start, len(self._held)), self._pickler.shared
         database = self._flush() if self._waiting and at < stop else self._database
         while at < stop and database is not None:
             end = min(at + _AT_ONCE, stop)
             for (packed,) in database.rows("SELECT item FROM items WHERE at >= ? AND at < ? ORDER BY at", (at, end)):
-                yield _Unpickler(packed, self._pickler.shared).load()
+                unpickler = pickle.Unpickler(io.BytesIO(packed))  # noqa: S301 - this process wrote it
+                unpickler.persistent_load = shared.__getitem__  # type: ignore[method-assign]  # a method takes longer
+                yield unpickler.load()
             at = end
 
 
@@ -155,15 +157,6 @@ class _Pickler(pickle.Pickler):
             number = self._numbers[id(obj)] = len(self.shared)
             self.shared.append(obj)
         return number
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, packed: bytes, shared: Sequence[object]) -> None:
-        super().__init__(io.BytesIO(packed))
-        self._shared = shared
-
-    def persistent_load(self, pid: int) -> object:
-        return self._shared[pid]
 
 
 class Table:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Protocol
 
 from blake3 import blake3
 
-from qflux_hub import codes, disk
+from qflux_hub import codes, disk, shards
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, UsageError, VerificationError
 from qflux_hub.naming import (
     LONGEST,
@@ -92,7 +92,10 @@ class Plan(Lazy[Placed]):
         self._samples = samples
         self._numbers = array("Q")
         self._told = Spilled[tuple[Any, ...]]()
-        self.size = 0  # bytes of all files that have a place
+        self.size = 0
+        """Bytes of all files that have a place."""
+        self.sizes = array("Q")
+        """The bytes that each sample adds to a shard."""
 
     def add(self, one: Placed) -> None:
         """Let it come next."""
@@ -100,7 +103,9 @@ class Plan(Lazy[Placed]):
         texts = None if one.prompt == own.prompt else one.prompt, None if one.extra == own.extra else dict(one.extra)
         captions = None if one.captions == own.captions else one.captions
         self._numbers.append(one.number)
-        self.size += sum(blob.size for _, blob in one.files())
+        files = sum(blob.size for _, blob in one.files())
+        self.size += files
+        self.sizes.append(shards.row_size(files, one.prompt, one.extra, one.captions))
         self._told.append((one.id, *texts, one.paths, captions, one.regrouped))
 
     def __len__(self) -> int:

@@ -60,7 +60,7 @@ class Layout(Protocol):
         Names that were recorded are kept where they are legal here and harmless on every disk.
         """
 
-    def outputs(self, placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+    def outputs(self, placed: Mapping[str, Plan]) -> Iterator[Output]:
         """The files that hold them."""
 
 

@@ -14,12 +14,11 @@ import fnmatch
 import io
 import re
 import threading
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,7 +33,7 @@ from qflux_hub.sample import CAPTIONS, NO_EXTRA, NO_OTHERS, ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, format_of
 from qflux_hub.spill import Mapped, Shared, Table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Sink, verified
+from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, verified
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -524,47 +523,55 @@ def _tail(file: BinaryIO, size: int) -> bytes:
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Everything, in its order; of paths only the last part, and controls kind by kind."""
-    texts = {name for samples in splits.values() for sample in samples for name in sample.extra}
+    texts = cache(lambda: {name for samples in splits.values() for sample in samples for name in sample.extra})
     for samples in splits.values():
         fitting = Fitting(samples, lambda one: not any(media.too_large(one)))
         yield from (_placed(number, sample, texts) for number, sample in fitting)
 
 
-def _placed(number: int, sample: Sample, texts: Collection[str]) -> Placed:
+def _placed(number: int, sample: Sample, texts: Callable[[], Collection[str]]) -> Placed:
     """``texts``: the names of all columns of texts, of which none can hold files."""
     extra = {name: text for name, text in sample.extra.items() if text is not None and roles.is_free(name)}
     paths = tuple(
-        f"{role}/{base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in texts) else ""
+        f"{role}/{base_name(blob.name)}" if role in ROLES or (roles.is_free(role) and role not in texts()) else ""
         for role, blob in sample.media()
     )
     regrouped = media.grouped(sample.controls) != sample.controls
     return Placed(number, sample, sample.id, sample.prompt, extra, paths, sample.captions, regrouped)
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples. All have the same columns of media."""
-    held = {split: Mapped(plan, _held) for split, plan in placed.items()}
-    every = (medium for samples in held.values() for sample in samples for medium in sample.media())
-    columns = media.of_dataset((media.column(role, blob.name), blob.name) for role, blob in every)
-    yield from files(held, columns)
+    return files({split: (Mapped(plan, _held), plan.sizes) for split, plan in placed.items()})
 
 
 def files(
-    held: Mapping[str, Sequence[Sample]], columns: Mapping[str, Kind], prompt: str = "prompt"
+    held: Mapping[str, tuple[Sequence[Sample], Sequence[int]]],
+    columns: Mapping[str, Kind] | None = None,
+    prompt: str = "prompt",
 ) -> Iterator[Output]:
-    """The files of each split with these columns of media, and the one for prompts."""
-    for split, samples in held.items():
-        sizes, extra, captions = array("Q"), dict[str, None](), False
-        for sample in samples:
-            sizes.append(shards.encoded_size(sample))
-            extra.update(dict.fromkeys(sample.extra))
-            captions = captions or bool(sample.captions)
+    """The files of each split, of which the samples and their sizes are given.
+
+    They have these columns of media, or those that the samples need, and the one for prompts.
+    """
+    texts, captions = {split: dict[str, None]() for split in held}, set[str]()
+
+    def every() -> Iterator[tuple[str, str]]:
+        """(column, file name) of all media; on the way, the further texts are noted."""
+        for split, (samples, _) in held.items():
+            for sample in samples:
+                texts[split].update(dict.fromkeys(sample.extra))
+                captions.update([split] if sample.captions else [])
+                yield from ((media.column(role, blob.name), blob.name) for role, blob in sample.media())
+
+    found = media.of_dataset(every())
+    for split, (samples, sizes) in held.items():
         ids, window = Mapped(samples, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
-        pieces, texts = list(shards.cut(ids, sizes, window)), [*extra, *([CAPTIONS] * captions)]
+        pieces, extra = list(shards.cut(ids, sizes, window)), [*texts[split], *([CAPTIONS] * (split in captions))]
         for number, piece in enumerate(pieces):
             part = samples[piece.start : piece.stop]
             path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
-            yield Output(path, pour=partial(_pour, part, texts, columns, prompt), reads=partial(_reads, part))
+            yield Output(path, pour=partial(_pour, part, extra, columns or found, prompt), reads=partial(_reads, part))
 
 
 def _reads(samples: Sequence[Sample]) -> Iterator[Blob]:

@@ -15,7 +15,7 @@ from qflux_hub.report import Found
 from qflux_hub.sample import NO_OTHERS, TARGET, Sample
 from qflux_hub.spill import Mapped
 from qflux_hub.tree import Tree
-from qflux_hub.writing import Fitting, Output, Placed
+from qflux_hub.writing import Fitting, Output, Placed, Plan
 
 NAME = "pix2pix"
 SHAPE = "data/train-00000-of-00001.parquet  with the columns  input_image, edit_prompt, edited_image"
@@ -71,9 +71,9 @@ def _placed(number: int, sample: Sample) -> Placed:
     return Placed(number, sample, sample.id, sample.prompt, extra, tuple(paths))
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples."""
-    held = {split: Mapped(plan, _held) for split, plan in placed.items()}
+    held = {split: (Mapped(plan, _held), plan.sizes) for split, plan in placed.items()}
     return parquet.files(held, {_EDITED: "image", _INPUT: "image"}, prompt=_PROMPT)
 
 

@@ -18,7 +18,6 @@ import io
 import json
 import re
 import tarfile
-from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +40,7 @@ from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
 from qflux_hub.spill import Mapped, Spilled, Table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Sink, extension, has_media, require_unchanged, verified
+from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, extension, has_media, require_unchanged, verified
 
 NAME = "webdataset"
 SHAPE = "train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg"
@@ -385,17 +384,15 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
             yield Placed(number, one, one.id, one.prompt, extra, paths, one.captions)
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The tars of each split, numbered in the order of the samples."""
-    for split, samples in placed.items():
-        sizes, keys, used = array("Q"), Spilled[str](), Table()
-        for one in samples:
-            sizes.append(shards.encoded_size(one.source))
-            keys.append(_key(one.id, used))
-        ids, window = Mapped(samples, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
-        for number, piece in enumerate(shards.cut(ids, sizes, window)):
+    for split, plan in placed.items():
+        used = Table()
+        keys = Spilled(_key(one.id, used) for one in plan)
+        ids, window = Mapped(plan, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
+        for number, piece in enumerate(shards.cut(ids, plan.sizes, window)):
             part = slice(piece.start, piece.stop)
-            pour, reads = partial(_pour, keys[part], samples[part]), partial(_reads, samples[part])
+            pour, reads = partial(_pour, keys[part], plan[part]), partial(_reads, plan[part])
             yield Output(f"{split}-{number:05}.tar", pour=pour, reads=reads)
 
 
