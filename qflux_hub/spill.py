@@ -14,7 +14,6 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import starmap
 from typing import Any, Generic, TypeVar, overload
 
@@ -134,7 +133,8 @@ class Spilled(Lazy[T]):
         database = self._flush() if self._waiting and at < stop else self._database
         while at < stop and database is not None:
             end = min(at + _AT_ONCE, stop)
-            for (packed,) in database.rows("SELECT item FROM items WHERE at >= ? AND at < ? ORDER BY at", (at, end)):
+            rows, _ = database.run("SELECT item FROM items WHERE at >= ? AND at < ? ORDER BY at", (at, end))
+            for (packed,) in rows:
                 unpickler = pickle.Unpickler(io.BytesIO(packed))  # noqa: S301 - this process wrote it
                 unpickler.persistent_load = shared.__getitem__  # type: ignore[method-assign]  # a method takes longer
                 yield unpickler.load()
@@ -173,7 +173,7 @@ class Table:
             self._held.setdefault(key, value)
             claimed = len(self._held) > self._length
         else:
-            claimed = self._spilled().add("INSERT OR IGNORE INTO items VALUES (?, ?)", [_row(key, value)]) > 0
+            claimed = self._spilled().run("INSERT OR IGNORE INTO items VALUES (?, ?)", _row(key, value))[1] > 0
         self._length += claimed
         return claimed
 
@@ -183,19 +183,19 @@ class Table:
             if self._database is None:
                 self._held[key] = value
             else:
-                self._database.add("REPLACE INTO items VALUES (?, ?)", [_row(key, value)])
+                self._database.run("REPLACE INTO items VALUES (?, ?)", _row(key, value))
 
     def get(self, key: str) -> Any:
         """The value of a key; None for one that is not there."""
         if self._database is None:
             return self._held.get(key)
-        found = self._database.rows("SELECT value FROM items WHERE key = ?", (_row(key)[0],))
+        found, _ = self._database.run("SELECT value FROM items WHERE key = ?", (_row(key)[0],))
         return marshal.loads(found[0][0]) if found else None  # noqa: S302 - this process wrote it
 
     def __contains__(self, key: str) -> bool:
         if self._database is None:
             return key in self._held
-        return bool(self._database.rows("SELECT 1 FROM items WHERE key = ?", (_row(key)[0],)))
+        return bool(self._database.run("SELECT 1 FROM items WHERE key = ?", (_row(key)[0],))[0])
 
     def __len__(self) -> int:
         return self._length
@@ -206,7 +206,8 @@ class Table:
             yield from sorted(self._held.items())
             return
         least = b""
-        while rows := self._database.rows("SELECT * FROM items WHERE key >= ? ORDER BY key LIMIT ?", (least, _AT_ONCE)):
+        query = "SELECT * FROM items WHERE key >= ? ORDER BY key LIMIT ?"
+        while rows := self._database.run(query, (least, _AT_ONCE))[0]:
             for key, value in rows:
                 yield key.decode(errors="surrogatepass"), marshal.loads(value)  # noqa: S302 - this process wrote it
             least = rows[-1][0] + b"\0"
@@ -229,31 +230,33 @@ class _Database:
 
     def __init__(self, table: str) -> None:
         self._lock = threading.Lock()
-        with _told():
-            self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-            weakref.finalize(self, self._connection.close)
-            for line in ("temp_store = FILE", "journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_PAGES}"):
-                self._connection.execute(f"PRAGMA {line}")
-            self._connection.execute(table)
-            self._connection.execute("BEGIN")  # never ended: nothing of it is to last
+        self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        weakref.finalize(self, self._connection.close)
+        for line in ("temp_store = FILE", "journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_PAGES}"):
+            self.run(f"PRAGMA {line}")
+        self.run(table)
+        self.run("BEGIN")  # never ended: nothing of it is to last
 
-    def add(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> int:
-        """Write rows, and return how many were taken."""
-        with self._lock, _told():
-            return self._connection.executemany(statement, rows).rowcount
+    def add(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write rows."""
+        try:
+            with self._lock:
+                self._connection.executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise _refused(error) from error
 
-    def rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """All rows that a query finds."""
-        with self._lock, _told():
-            return self._connection.execute(query, values).fetchall()
+    def run(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[list[tuple[Any, ...]], int]:
+        """The rows that a statement finds, and how many it wrote."""
+        try:
+            with self._lock:
+                cursor = self._connection.execute(statement, values)
+                return cursor.fetchall(), cursor.rowcount
+        except sqlite3.Error as error:
+            raise _refused(error) from error
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise QfluxError(
-            f"A temporary file cannot be written or read: {error}.",
-            hint="Make room where TMPDIR says (else /var/tmp), or let it name another folder.",
-        ) from error
+def _refused(error: sqlite3.Error) -> QfluxError:
+    return QfluxError(
+        f"A temporary file cannot be written or read: {error}.",
+        hint="Make room where TMPDIR says (else /var/tmp), or let it name another folder.",
+    )
