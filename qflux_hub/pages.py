@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ _MAGIC = b"PAR1"
 _ROW_GROUPS, _COLUMNS, _ROWS = 4, 1, 3  # field numbers in FileMetaData and RowGroup
 _META, _INDEX_AT, _INDEX_LENGTH, _PATH = 3, 4, 5, 3  # in ColumnChunk, and in its ColumnMetaData
 _KIND, _PLAIN_SIZE, _PACKED_SIZE, _DATA, _ENCODING = 1, 2, 3, 5, 2  # in PageHeader and its DataPageHeader
-_HEAD = 256  # bytes in which the header of a page fits that has no statistics
+_HEAD, _SMALL = 256, 16 << 10  # in which the header of a page fits that has no statistics; pages that are read at once
 _LOCATIONS, _AT, _LENGTH, _FIRST_ROW = 1, 1, 2, 3  # in OffsetIndex and PageLocation
 
 
@@ -37,43 +38,80 @@ class Page:
         return self.offset + self.length
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a row group holds of a column: rows [first, last) of the file.
+
+    Where its pages lie stands in ``length`` bytes from ``offset`` on; there are none in a file without page index.
+    """
+
+    column: str
+    first: int
+    last: int
+    offset: int
+    length: int
+
+
 def pages(tail: bytes, size: int) -> dict[str, list[Page]]:
     """The data pages of every column, by its dotted leaf path, in row order.
 
     ``tail`` is the end of a file of ``size`` bytes, from the first byte of its page index on (or more of it). Raises
     VerificationError when it is no Parquet file or has no page index.
     """
+    found: dict[str, list[Page]] = {}
+    for group in chunks(tail):
+        for chunk in group.values():
+            found.setdefault(chunk.column, []).extend(located(chunk, tail, size - len(tail)))
+    return found
+
+
+def chunks(tail: bytes) -> Iterator[dict[str, Chunk]]:
+    """Per row group, its column chunks by their dotted leaf paths. One group of the footer is taken apart at a time.
+
+    ``tail`` is the end of the file, with its footer. Raises VerificationError when it is no Parquet file.
+    """
     if tail[-4:] != _MAGIC or len(tail) < 12:
         raise VerificationError("The file does not end like a Parquet file.", hint="Write or download it again.")
     (footer,) = struct.unpack("<I", tail[-8:-4])
+    before = 0
+    with _readable():
+        for group in _Compact(tail, len(tail) - 8 - footer).items(_ROW_GROUPS):
+            after = before + group[_ROWS]
+            found = {}
+            for chunk in group[_COLUMNS]:
+                path = ".".join(part.decode() for part in chunk[_META][_PATH])
+                found[path] = Chunk(path, before, after, chunk.get(_INDEX_AT, 0), chunk.get(_INDEX_LENGTH, 0))
+            yield found
+            before = after
+
+
+def located(chunk: Chunk, data: bytes, start: int) -> Iterator[Page]:
+    """The data pages of a chunk, in row order. ``data`` are the bytes of the file from ``start`` on.
+
+    Raises VerificationError when it has no page index, or that does not lie in ``data``.
+    """
+    if not chunk.length:
+        message = f"Column {chunk.column} has no page index."
+        raise VerificationError(message, hint="Only qflux's own shards are read so.")
+    with _readable():
+        before: tuple[int, int, int] | None = None
+        for location in _Compact(data, chunk.offset - start).items(_LOCATIONS):
+            first = chunk.first + location[_FIRST_ROW]
+            if before:
+                yield Page(*before, first)
+            before = location[_AT], location[_LENGTH], first
+        if before:
+            yield Page(*before, chunk.last)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Makes one error of all those that damaged structures end in."""
     try:
-        return _pages(tail, len(tail) - 8 - footer, size - len(tail))
+        yield
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError, struct.error) as error:
         message = f"The Parquet footer cannot be read: {type(error).__name__}."
         raise VerificationError(message, hint="Write or download the file again.") from error
-
-
-def _pages(tail: bytes, footer: int, start: int) -> dict[str, list[Page]]:
-    """``footer`` is where in ``tail`` the metadata begins, ``start`` where in the file ``tail`` does."""
-    metadata = _Compact(tail, footer).struct()
-    found: dict[str, list[Page]] = {}
-    before = 0
-    for group in metadata[_ROW_GROUPS]:
-        after = before + group[_ROWS]
-        for chunk in group[_COLUMNS]:
-            path = ".".join(part.decode() for part in chunk[_META][_PATH])
-            if _INDEX_AT not in chunk:
-                raise VerificationError(
-                    f"Column {path} has no page index.", hint="Only qflux's own shards are read so."
-                )
-            locations = _Compact(tail, chunk[_INDEX_AT] - start).struct()[_LOCATIONS]
-            firsts = [before + location[_FIRST_ROW] for location in locations] + [after]
-            found.setdefault(path, []).extend(
-                Page(location[_AT], location[_LENGTH], firsts[number], firsts[number + 1])
-                for number, location in enumerate(locations)
-            )
-        before = after
-    return found
 
 
 def values(file: BinaryIO, page: Page, levels: int) -> Iterator[tuple[int, int]]:
@@ -84,12 +122,17 @@ def values(file: BinaryIO, page: Page, levels: int) -> Iterator[tuple[int, int]]
     """
 
     def number(at: int) -> int:
+        if at - page.offset + 4 <= len(data):
+            return int(struct.unpack_from("<I", data, at - page.offset)[0])
         file.seek(at)
         return int(struct.unpack("<I", file.read(4))[0])
 
+    if page.offset < 0 or page.length < 0:
+        raise VerificationError("The page index names a page that cannot be.")
     try:
         file.seek(page.offset)
-        head = _Compact(file.read(min(page.length, _HEAD)), 0)
+        data = file.read(page.length if page.length <= _SMALL else _HEAD)
+        head = _Compact(data, 0)
         header = head.struct()
         if header[_KIND] != 0 or header[_DATA][_ENCODING] != 0 or header[_PLAIN_SIZE] != header[_PACKED_SIZE]:
             raise VerificationError("The page is compressed, or its values are encoded.")
@@ -100,7 +143,7 @@ def values(file: BinaryIO, page: Page, levels: int) -> Iterator[tuple[int, int]]
             length = number(at)
             yield at + 4, length
             at += 4 + length
-    except (LookupError, TypeError, struct.error) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, struct.error) as error:
         raise VerificationError(f"A page's header cannot be read: {type(error).__name__}.") from error
     if at != page.end:
         raise VerificationError("The values of a page do not end where the page does.")
@@ -121,6 +164,17 @@ class _Compact:
             number = number + (kind >> 4) if kind >> 4 else self._zigzag()
             fields[number] = self._value(kind & 15)
         return fields
+
+    def items(self, wanted: int) -> Iterator[Any]:
+        """The items of the list in the field ``wanted`` of a struct, one at a time; of what follows nothing is read."""
+        number = 0
+        while kind := self._byte():
+            number = number + (kind >> 4) if kind >> 4 else self._zigzag()
+            if number == wanted:
+                yield from self._items()
+                return
+            self._value(kind & 15)
+        raise LookupError(wanted)
 
     def _value(self, kind: int) -> Any:
         if kind in (1, 2):  # a boolean field carries its value in its type
