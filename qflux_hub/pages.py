@@ -19,7 +19,8 @@ _MAGIC = b"PAR1"
 _ROW_GROUPS, _COLUMNS, _ROWS = 4, 1, 3  # field numbers in FileMetaData and RowGroup
 _META, _INDEX_AT, _INDEX_LENGTH, _PATH = 3, 4, 5, 3  # in ColumnChunk, and in its ColumnMetaData
 _KIND, _PLAIN_SIZE, _PACKED_SIZE, _DATA, _ENCODING = 1, 2, 3, 5, 2  # in PageHeader and its DataPageHeader
-_HEAD, _SMALL = 256, 16 << 10  # in which the header of a page fits that has no statistics; pages that are read at once
+_HEAD = 256  # bytes in which the header of a page fits that has no statistics
+_SMALL = 16 << 10  # bytes up to which a page is read at once: it may hold many values
 _LOCATIONS, _AT, _LENGTH, _FIRST_ROW = 1, 1, 2, 3  # in OffsetIndex and PageLocation
 
 
@@ -42,7 +43,7 @@ class Page:
 class Chunk:
     """What a row group holds of a column: rows [first, last) of the file.
 
-    Where its pages lie stands in ``length`` bytes from ``offset`` on; there are none in a file without page index.
+    Where its pages lie is said by ``length`` bytes from ``offset`` on, none in a file without page index.
     """
 
     column: str
@@ -66,9 +67,9 @@ def pages(tail: bytes, size: int) -> dict[str, list[Page]]:
 
 
 def chunks(tail: bytes) -> Iterator[dict[str, Chunk]]:
-    """Per row group, its column chunks by their dotted leaf paths. One group of the footer is taken apart at a time.
+    """Per row group, its column chunks by their dotted leaf paths, taken apart one group at a time.
 
-    ``tail`` is the end of the file, with its footer. Raises VerificationError when it is no Parquet file.
+    ``tail`` is the end of a file, with its footer. Raises VerificationError when that is no Parquet file.
     """
     if tail[-4:] != _MAGIC or len(tail) < 12:
         raise VerificationError("The file does not end like a Parquet file.", hint="Write or download it again.")
@@ -86,9 +87,10 @@ def chunks(tail: bytes) -> Iterator[dict[str, Chunk]]:
 
 
 def located(chunk: Chunk, data: bytes, start: int) -> Iterator[Page]:
-    """The data pages of a chunk, in row order. ``data`` are the bytes of the file from ``start`` on.
+    """The data pages of a chunk, in row order, one at a time: a file may have millions of them.
 
-    Raises VerificationError when it has no page index, or that does not lie in ``data``.
+    ``data`` are the bytes of the file from ``start`` on. Raises VerificationError when the chunk's page index is not
+    among them, or when it has none.
     """
     if not chunk.length:
         message = f"Column {chunk.column} has no page index."

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Image, load_dataset
 
 from qflux_hub import UsageError, convert_dataset, upload_dataset
+from qflux_hub.layouts import parquet
+from qflux_hub.tree import FolderTree
 from tests.builders import lay, picture, scan, table, write
 from tests.jobtools import rows, tree
 
@@ -18,16 +22,28 @@ def image(name, path=None):
     return {"bytes": picture(name), "path": path}
 
 
-def put(root, path="data/train-00000-of-00001.parquet", *, types=None, **columns):
+AS_PACKED = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_batch_size": 1,
+    "data_page_size": 4096,
+    "write_page_index": True,
+}
+"""How shards are written whose images lie in the file as they are."""
+AS_PUSHED = {"compression": "snappy", "use_content_defined_chunking": True}
+
+
+def put(root, path="data/train-00000-of-00001.parquet", *, types=None, settings=None, **columns):
     """Write a Parquet file of these columns; dictionaries are images."""
     kinds = {}
     for name, values in columns.items():
-        first = next(value for value in values if value is not None)
+        first = next((value for value in values if value is not None), None)
         kinds[name] = IMAGE if isinstance(first, dict) else pa.list_(IMAGE) if isinstance(first, list) else None
     kinds |= types or {}
     arrays = {name: pa.array(values, kinds[name]) for name, values in columns.items()}
     (root / path).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(arrays), root / path)
+    pq.write_table(pa.table(arrays), root / path, **settings or {})
     return root
 
 
@@ -155,3 +171,83 @@ def test_a_table_beside_its_images_is_not_taken_for_this_layout(tmp_path):
     write(tmp_path / "train.csv", table(["control", "prompt"], ["a.png", "Hi"]))
     put(tmp_path, "train.parquet", file=["a.png"], prompt=["Hi"])
     assert scan(tmp_path).layout == "csv"
+
+
+# --- files of many rows ------------------------------------------------------------------------------------------
+
+
+def some(number):
+    """A few bytes, others for every number."""
+    return {"bytes": b"\x89PNG\r\n\x1a\n" + number.to_bytes(4, "big") * (number % 5), "path": f"{number}.png"}
+
+
+@pytest.mark.parametrize("size", [7, 800, 10_000])
+@pytest.mark.parametrize("settings", [AS_PACKED, AS_PUSHED, AS_PACKED | {"compression": {"target.bytes": "snappy"}}])
+def test_rows_keep_their_images_in_row_groups_of_any_size(tmp_path, settings, size):
+    rows = range(1300)
+    target = [None if row % 3 == 0 else some(row) for row in rows]
+    controls = [None if row % 11 == 5 else [some(row + at) for at in range(row % 4)] for row in rows]
+    mask = [some(row) if row > 900 else None for row in rows]
+    put(
+        tmp_path,
+        settings=settings | {"row_group_size": size},
+        prompt=[f"Do {row}" for row in rows],
+        target=target,
+        control_images=controls,
+        mask=mask,
+    )
+    kept = [row for row in rows if controls[row]]
+    read = scan(tmp_path)
+    assert [one.prompt for one in read.samples] == [f"Do {row}" for row in kept]
+    assert [finding.line for finding in read.findings if finding.code == "missing-control"] == [
+        row + 1 for row in rows if row not in kept
+    ]
+    for row, sample in zip(kept, read.samples, strict=True):
+        assert list(map(content, sample.controls)) == [one["bytes"] for one in controls[row]]
+        for blob, one in ((sample.target, target[row]), (sample.mask, mask[row])):
+            assert (blob and content(blob)) == (one and one["bytes"])
+
+
+def test_one_control_in_a_row_group_makes_those_before_it_lack_one(tmp_path):
+    for settings in (AS_PACKED, AS_PUSHED):
+        columns = {"prompt": ["Hi"] * 700, "target": [some(row) for row in range(700)]}
+        put(tmp_path, **columns, control=[None] * 699 + [some(1)], settings=settings)
+        assert len(scan(tmp_path).samples) == 1
+        put(tmp_path, **columns, control=[None] * 700, types={"control": IMAGE}, settings=settings)
+        assert len(scan(tmp_path).samples) == 700
+
+
+def test_a_file_that_is_only_a_path_is_told_of_in_whichever_row_group(tmp_path):
+    images = [some(row) for row in range(9)]
+    images[4] = {"bytes": None, "path": "4.png"}
+    put(tmp_path, prompt=["Hi"] * 9, control=images, settings=AS_PACKED | {"row_group_size": 2})
+    read = scan(tmp_path)
+    assert [(finding.code, finding.line) for finding in read.findings] == [("missing-file", 5)]
+    assert [content(one.controls[0]) for one in read.samples] == [one["bytes"] for one in images if one["bytes"]]
+
+
+def test_a_page_index_of_more_than_a_megabyte_is_read(tmp_path):
+    rows = range(30_000)
+    settings = AS_PACKED | {"data_page_size": 1}
+    put(
+        tmp_path,
+        target=list(map(some, rows)),
+        prompt=[str(row) for row in rows],
+        mask=[None] * 29_999 + [some(1)],
+        settings=settings,
+    )
+    samples = scan(tmp_path).samples
+    assert [content(samples[row].target) for row in rows[::999]] == [some(row)["bytes"] for row in rows[::999]]
+    assert len(samples) == len(rows)
+
+
+def test_rows_that_are_not_read_yet_take_some_bytes_each(tmp_path):
+    rows = range(20_000)
+    put(tmp_path, target=list(map(some, rows)), prompt=[f"Do {row}" for row in rows], settings=AS_PACKED)
+    tree = FolderTree(tmp_path)
+    next(parquet.read(tree, "train", {}, print))  # imports
+    tracemalloc.start()
+    next(parquet.read(tree, "train", {}, print))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * len(rows) + 1_500_000

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.features import columns, features
 from qflux_hub.pack import encoded_size, pack, schema
-from qflux_hub.pages import Page, pages
+from qflux_hub.pages import Page, chunks, located, pages
 from qflux_hub.sample import Blob, Sample
 from qflux_hub.tree import FolderTree
 from tests.builders import lay_split, picture, scan, write
@@ -348,6 +348,20 @@ def test_the_tail_of_a_file_from_its_page_index_on_is_enough(shard):
     whole = pages(data, len(data))
     last = max(page.end for leaf in whole.values() for page in leaf)
     assert pages(data[last:], len(data)) == whole
+
+
+def test_the_pages_of_a_column_are_found_by_its_part_of_the_index_one_at_a_time(shard):
+    data = shard[1].read_bytes()
+    leaf = "control_images.list.element.bytes"
+    (group,) = chunks(data)
+    chunk = group[leaf]
+    index = data[chunk.offset : chunk.offset + chunk.length]
+    found = pages(data, len(data))[leaf]
+    assert list(located(chunk, index, chunk.offset)) == found
+    cut = located(chunk, index[: 2 * len(index) // 3], chunk.offset)
+    assert next(cut) == found[0]
+    with pytest.raises(VerificationError):
+        list(cut)
 
 
 def refuse(data, size=None):

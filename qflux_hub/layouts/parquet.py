@@ -53,7 +53,7 @@ _NUMBERED = re.compile(r"(?P<split>.+?)-[0-9]+(?:-of-[0-9]+(?:-[0-9a-f]+)?)?", r
 _INDEX = 1 << 20
 """Bytes before the footer that are read along with it, at least: the page index of most files."""
 _ROWS, _PIECE = 512, 1 << 20
-"""Rows that are held at once; bytes of a column that are read at once, where all that Arrow reads are texts."""
+"""Rows whose texts are held at once; bytes of a column that are read at once, where Arrow reads texts only."""
 _HELD = 4
 """Image columns of row groups that are held in memory at once: those of a sample lie in up to three."""
 
@@ -177,8 +177,8 @@ def _is_image(kind: pa.DataType) -> bool:
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
     """The samples of ``split`` in the order of its files and rows.
 
-    Of a file whose images lie in it as they are, the texts of some rows are held, and where the images of one row group
-    lie; of another file, the images of one row group.
+    Holds the texts of some rows, and of one row group where its images lie; of a file that does not have them as they
+    are, the images of one row group.
     """
     used, names = Table(), Table()
     for path in _files(tree)[split]:
@@ -507,9 +507,10 @@ def _lying(file: Blob, raw: BinaryIO, opened: Any, wanted: Sequence[str]) -> Ite
     for group in range(opened.num_row_groups):
         found: dict[str, _Lying] = {}
         with suppress(VerificationError):
-            chunks = next(layout, {}) if leaves else {}
-            for name in leaves if chunks else ():
-                leaf, levels = leaves[name]
+            chunks = next(layout, {})
+            for name, (leaf, levels) in leaves.items():
+                if leaf not in chunks:  # the footer could not be read up to here
+                    break
                 offsets, lengths = _spans(raw, file.size, tail, chunks[leaf], levels)
                 paths = leaf.removesuffix("bytes") + "path"
                 if len(offsets) == sum(_present(opened, group, name, paths)):  # else one has a path alone
@@ -559,9 +560,10 @@ def _light(opened: Any, name: str) -> str:
 
 
 def _lean(raw: BinaryIO, opened: Any) -> Any:
-    """The same file, for columns that are small for a row: of these, some bytes are read at a time.
+    """The same file, of whose columns some bytes are held at a time.
 
-    Otherwise Arrow reads all of a row group's columns at once: in fewer requests, where they come from a Hub.
+    Otherwise Arrow holds all bytes of a row group's columns: with images of which it is to tell the sizes, that takes
+    fewer requests where the file lies on a Hub.
     """
     import pyarrow.parquet as pq
 
