@@ -560,10 +560,10 @@ def _light(opened: Any, name: str) -> str:
 
 
 def _lean(raw: BinaryIO, opened: Any) -> Any:
-    """The same file, of whose columns some bytes are held at a time.
+    """The same file, of whose columns some bytes are read at a time: texts need no more of them.
 
-    Otherwise Arrow holds all bytes of a row group's columns: with images of which it is to tell the sizes, that takes
-    fewer requests where the file lies on a Hub.
+    Otherwise Arrow reads a row group's columns whole, which takes fewer requests for images in a file on a Hub. Of
+    pages that are smaller than where it looks for their headers, 16 kB, it still keeps the bytes as they lie there.
     """
     import pyarrow.parquet as pq
 
