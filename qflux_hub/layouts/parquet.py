@@ -259,7 +259,7 @@ class _Reader:
         texts = [name for name in dict.fromkeys((self.chosen.id, self.chosen.prompt, *self.carried)) if name]
         files = {name: lying.get(name) or _Stored(self.store, group, name) for name in self.wanted}
         through = [*texts, *(column.leaf for column in files.values())]
-        for batch in _batches(opened, group, through, threads=len(lying) < len(self.wanted)):
+        for batch in _batches(opened, group, through):
             images = {name: _by_row(batch[name], column) for name, column in files.items()}
             yield from self._samples(batch.select(texts).to_pylist(), images, found)
 
@@ -539,11 +539,9 @@ def _present(opened: Any, group: int, name: str, leaf: str) -> Iterator[int]:
         yield len(flat) - flat.null_count
 
 
-def _batches(opened: Any, group: int, columns: Sequence[str], *, threads: bool = False) -> Iterator[pa.RecordBatch]:
-    """Some rows of a row group, and the next ones. Threads are of use for images only; each holds memory of its own."""
-    found: Iterator[pa.RecordBatch] = opened.iter_batches(
-        _ROWS, row_groups=[group], columns=columns, use_threads=threads
-    )
+def _batches(opened: Any, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some rows of a row group, and the next ones. Threads would each hold memory of their own, and save no time."""
+    found: Iterator[pa.RecordBatch] = opened.iter_batches(_ROWS, row_groups=[group], columns=columns, use_threads=False)
     return found
 
 
