@@ -133,6 +133,40 @@ def test_a_file_that_is_no_parquet_is_found(tmp_path):
     assert (len(read.samples), read.codes) == (1, ["undecodable-table"])
 
 
+def damage(path, column):
+    """Overwrite the last bytes of what a file holds of a column."""
+    with pq.ParquetFile(path) as file:
+        chunks = [file.metadata.row_group(0).column(number) for number in range(file.metadata.num_columns)]
+    (chunk,) = (chunk for chunk in chunks if chunk.path_in_schema == column)
+    start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+    end = start + chunk.total_compressed_size
+    data = path.read_bytes()
+    path.write_bytes(data[: end - 4] + b"\xff" * 4 + data[end:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"), [(AS_PACKED, "can't decode byte 0xff"), ({"compression": "gzip"}, "gzip")], ids=str
+)
+def test_damaged_texts_are_found(tmp_path, settings, why):
+    put(tmp_path, prompt=["first", "second"], control=[image("a.png"), image("b.png")], settings=settings)
+    (path,) = tmp_path.glob("data/*")
+    damage(path, "prompt")
+    found = scan(tmp_path).findings[0]
+    assert (found.code, found.severity) == ("unreadable-file", "error")
+    assert found.message.startswith("data/train-00000-of-00001.parquet cannot be read: ")
+    assert why in found.message.lower()
+
+
+def test_images_of_damaged_pages_cannot_be_opened(tmp_path):
+    """They are looked at when they are asked for, by Arrow where they do not lie in the file as they are."""
+    put(tmp_path, prompt=["Hi"], control=[image("a.png", "a.png")], settings={"compression": "gzip"})
+    (path,) = tmp_path.glob("data/*")
+    (sample,) = scan(tmp_path).samples
+    damage(path, "control.bytes")
+    with pytest.raises(OSError, match=r"data/train-00000-of-00001.parquet"):
+        content(sample.controls[0])
+
+
 def test_equal_paths_of_different_images_do_not_mix_them_up(tmp_path, hub, repo):
     put(tmp_path, prompt=["1", "2"], control=[image("a.png", "image.png"), image("b.png", "image.png")])
     upload_dataset(tmp_path, repo, hub=hub)

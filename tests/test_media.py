@@ -268,7 +268,7 @@ def test_a_file_that_no_cell_can_hold_is_found_before_anything_is_sent():
         assert [(one.code, one.where, one.sample) for one in found] == [("too-large-file", where, ("train", "a"))]
     apart = Sample("a", "train", "Hi", halves[:1], target=replace(large, size=1_250_000_000))
     assert list(check_sample(apart, allow_empty_prompt=False)) == []
-    assert [one.source for one in parquet.place({"train": [apart, replace(apart, target=large)]})["train"]] == [apart]
+    assert [one.source for one in parquet.place({"train": [apart, replace(apart, target=large)]})] == [apart]
 
 
 def test_a_name_of_texts_and_files_is_found(tmp_path):

@@ -10,13 +10,15 @@ Written like ``push_to_hub`` names files, in the recipe of ``pack``: `datasets` 
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import io
 import re
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
@@ -183,7 +185,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     used, names = Table(), Table()
     for path in _files(tree)[split]:
         try:
-            with _open(tree, path, found) as opened:
+            with _damage_told(path), _open(tree, path, found) as opened:
                 if opened is None:
                     continue
                 chosen = roles.assign(opened.schema_arrow.names, _images(opened.schema_arrow), columns, path, found)
@@ -197,10 +199,24 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                         source = lean if len(lying) == len(reader.wanted) else opened
                         yield from reader.samples(source, group, lying, found)
         except OSError as error:
-            error.filename = error.filename or path
             found(unreadable(error))
     if not used:
         found(codes.EMPTY_SPLIT(split, f"Split {split!r} has no sample that can be read."))
+
+
+@contextmanager
+def _damage_told(path: str) -> Iterator[None]:
+    """Make one kind of error, with the file's name, of what Arrow says of damaged pages."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if not isinstance(error, OSError) or error.strerror is None:  # Arrow's own have only a text
+            why = str(error).partition("\n")[0].rstrip(".")
+            raise OSError(errno.EIO, why, path) from error
+        error.filename = error.filename or path
+        raise
 
 
 def _carried(schema: pa.Schema, chosen: roles.Columns, path: str, found: Found) -> list[str]:
@@ -403,7 +419,7 @@ class _Store(Shared):
         with self._lock:
             array = self._columns.get((group, name))
             if array is None:
-                with self._file.open() as file:
+                with _damage_told(self._file.name), self._file.open() as file:
                     whole = _combined(pq.ParquetFile(file).read_row_group(group, columns=[name])[name])
                 array = _flattened(whole)[1]
                 array = pc.struct_field(array, "bytes") if types.is_struct(array.type) else array
