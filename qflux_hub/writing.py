@@ -310,8 +310,21 @@ class Output:
     def of(cls, path: str, content: bytes) -> Output:
         """A small file of these bytes."""
 
+        return cls.of_lines(path, lambda: [content])
+
+    @classmethod
+    def of_lines(cls, path: str, lines: Callable[[], Iterable[bytes]]) -> Output:
+        """A text of any length, of which ``lines`` gives one after the other."""
+
         def pour(sink: Sink, _: Callable[[int], None]) -> None:
-            sink.write(content)
+            waiting, size = list[bytes](), 0
+            for line in lines():
+                waiting.append(line)
+                size += len(line)
+                if size >= _PIECE:
+                    sink.write(b"".join(waiting))
+                    waiting, size = [], 0
+            sink.write(b"".join(waiting))
 
         return cls(path, pour=pour)
 

@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
@@ -24,7 +25,7 @@ from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Blob, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, is_held
+from qflux_hub.writing import Fitting, Output, Placed, Plan, Stems, extension, is_held
 
 NAME = "lists"
 SHAPE = "train/prompts.txt  with a caption per line   train/images.txt or videos.txt  with a path per line"
@@ -178,16 +179,23 @@ def _path(blob: Blob, above: str, base: str, room: Room) -> str:
     return path
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The files, then the lists. That of the files is called after the kind of most of them."""
-    for samples in placed.values():
-        for one in samples:
+    kinds: dict[str, Counter[str]] = {split: Counter() for split in placed}
+    for split, plan in placed.items():
+        for one in plan:
+            kinds[split].update(map(kind_of, one.of(TARGET)))
             yield from (Output(path, blob) for path, blob in one.files())
-    for split, samples in placed.items():
-        paths = [path for one in samples for path in one.of(TARGET)]
-        kinds = Counter(map(kind_of, paths))
-        kind = max(sorted(kinds), key=kinds.__getitem__)
-        above = f"{split}/" if paths[0].startswith(f"{split}/") else ""
-        named = (path.removeprefix(above) for path in paths)
-        yield Output.of(f"{above}prompts.txt", "".join(f"{one.prompt}\n" for one in samples).encode())
-        yield Output.of(f"{above}{kind}s.txt", "".join(f"{path}\n" for path in named).encode())
+    for split, plan in placed.items():
+        kind = max(sorted(kinds[split]), key=kinds[split].__getitem__)
+        above = f"{split}/" if plan[0].of(TARGET)[0].startswith(f"{split}/") else ""
+        yield Output.of_lines(f"{above}prompts.txt", partial(_prompts, plan))
+        yield Output.of_lines(f"{above}{kind}s.txt", partial(_paths, plan, above))
+
+
+def _prompts(plan: Plan) -> Iterator[bytes]:
+    return (f"{one.prompt}\n".encode() for one in plan)
+
+
+def _paths(plan: Plan, above: str) -> Iterator[bytes]:
+    return (f"{path.removeprefix(above)}\n".encode() for one in plan for path in one.of(TARGET))

@@ -15,8 +15,10 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 from qflux_hub import codes, media
@@ -28,10 +30,10 @@ from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, split_extension
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Sample
-from qflux_hub.spill import Spilled
+from qflux_hub.spill import Mapped, Spilled, Table
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Stems, has_media, is_held
+from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, Stems, has_media, is_held
 
 NAME = "metadata"
 SHAPE = "train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name"
@@ -43,6 +45,8 @@ LOSES: Mapping[str, str] = {
 }
 _KINDS = ("jsonl", "csv", "parquet", "json")
 _ID, _PROMPT = "id", "prompt"
+_TOGETHER = 4_096
+"""Rows that are objects at a time."""
 _MIXED = {TARGET: "target", CONTROLS: "control", MASK: "mask"}
 """What files of a role are called when they are of several kinds; else by their column on the Hub."""
 
@@ -326,57 +330,83 @@ def _may_stand(column: str) -> bool:
     return roles.is_free(column) and not roles.names_files(column)
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """All files, each once, then the tables. All tables have the same columns, or `datasets` refuses them."""
-    written: set[str] = set()
-    every = [one for samples in placed.values() for one in samples]
-    for one in every:
-        for path, blob in one.files():
-            if path not in written:
-                written.add(path)
-                yield Output(path, blob)
-    files = _file_columns(every)
-    lists = [CAPTIONS] if any(one.captions for one in every) else []
-    extra = list(dict.fromkeys(name for one in every for name in one.extra))
-    tables = {split: [_record(one, split, files, lists, extra) for one in samples] for split, samples in placed.items()}
-    columns = [_ID, _PROMPT, *lists, *files.values(), *extra]
-    typed = all(any(row[name] not in (None, []) for row in rows) for rows in tables.values() for name in columns)
-    for split, rows in tables.items():
-        above = f"{split}/" if next(placed[split][0].files())[0].startswith(f"{split}/") else ""
-        if typed:
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            yield Output.of(f"{above}metadata.jsonl", text.encode())
+    written, shape = Table(), _Shape()
+    for split, plan in placed.items():
+        for one in plan:
+            shape.add(split, one)
+            yield from (Output(path, blob) for path, blob in one.files() if written.claim(path))
+    for split, plan in placed.items():
+        above = f"{split}/" if next(plan[0].files())[0].startswith(f"{split}/") else ""
+        rows = Mapped(plan, partial(_record, split, shape))
+        if shape.is_even():
+            yield Output.of_lines(f"{above}metadata.jsonl", partial(_as_json, rows))
         else:  # a column without any value in one split has no type in JSON, and another in the other split
-            yield Output.of(f"{above}metadata.parquet", _as_parquet(rows, columns, [*lists, files.get(CONTROLS, "")]))
+            yield Output(f"{above}metadata.parquet", pour=partial(_pour, rows, shape))
 
 
-def _file_columns(every: Sequence[Placed]) -> dict[str, str]:
-    """The column that names the files of each role, and of each name without one."""
-    kinds: dict[str, set[str]] = {}
-    for one in every:
+class _Shape:
+    """The columns that tables have in common, once all samples are in, and which of them have a value in each split."""
+
+    def __init__(self) -> None:
+        self.extra: dict[str, None] = {}
+        self._kinds: dict[str, set[str]] = {}
+        self._valued: dict[str, set[tuple[str, str]]] = {}
+
+    def add(self, split: str, one: Placed) -> None:
+        """Let them hold this sample."""
+        valued = self._valued.setdefault(split, set())
         for path, (role, _) in zip(one.paths, one.source.media(), strict=True):
             if path:
-                kinds.setdefault(role, set()).add(media.column(role, path))
-    order = [*(role for role in ROLES if role in kinds), *sorted(kinds.keys() - set(ROLES))]
-    names = {role: next(iter(kinds[role])) if len(kinds[role]) == 1 else _MIXED[role] for role in order}
-    return {role: f"{name}_file_name{'s' * (role == CONTROLS)}" for role, name in names.items()}
+                self._kinds.setdefault(role, set()).add(media.column(role, path))
+                valued.add(("file", role))
+        self.extra.update(dict.fromkeys(one.extra))
+        valued.update(("text", name) for name, text in one.extra.items() if text is not None)
+        valued.update([("list", CAPTIONS)] if one.captions else [])
+
+    @cached_property
+    def lists(self) -> list[str]:
+        """The columns of lists of texts."""
+        return [CAPTIONS] if any(("list", CAPTIONS) in valued for valued in self._valued.values()) else []
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """The column that names the files of each role, and of each name without one."""
+        kinds = self._kinds
+        order = [*(role for role in ROLES if role in kinds), *sorted(kinds.keys() - set(ROLES))]
+        names = {role: next(iter(kinds[role])) if len(kinds[role]) == 1 else _MIXED[role] for role in order}
+        return {role: f"{name}_file_name{'s' * (role == CONTROLS)}" for role, name in names.items()}
+
+    def is_even(self) -> bool:
+        """Whether every split has a value in every column."""
+        every = {("file", role) for role in self._kinds} | {("text", name) for name in self.extra}
+        every |= {("list", name) for name in self.lists}
+        return all(valued >= every for valued in self._valued.values())
 
 
-def _record(
-    one: Placed, split: str, files: Mapping[str, str], lists: Sequence[str], extra: Sequence[str]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt} | {name: list(one.captions) for name in lists}
-    for role, column in files.items():
+def _record(split: str, shape: _Shape, one: Placed) -> dict[str, Any]:
+    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt} | {name: list(one.captions) for name in shape.lists}
+    for role, column in shape.files.items():
         paths = [path.removeprefix(f"{split}/") for path in one.of(role)]
         row[column] = paths if role == CONTROLS else next(iter(paths), None)
-    return row | {name: one.extra.get(name) for name in extra}
+    return row | {name: one.extra.get(name) for name in shape.extra}
 
 
-def _as_parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], lists: Sequence[str]) -> bytes:
+def _as_json(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    return (f"{json.dumps(row, ensure_ascii=False)}\n".encode() for row in rows)
+
+
+def _pour(rows: Iterable[dict[str, Any]], shape: _Shape, sink: Sink, _: Callable[[int], None]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    lists = [*shape.lists, shape.files.get(CONTROLS, "")]
+    columns = [_ID, _PROMPT, *shape.lists, *shape.files.values(), *shape.extra]
     schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name in lists else pa.string()) for name in columns])
+    rest, batches = iter(rows), list[pa.RecordBatch]()
+    while some := list(islice(rest, _TOGETHER)):
+        batches.append(pa.RecordBatch.from_pylist(some, schema=schema))
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), out)
-    return out.getvalue()
+    pq.write_table(pa.Table.from_batches(batches, schema=schema), out)
+    sink.write(out.getbuffer())

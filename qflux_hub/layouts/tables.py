@@ -20,6 +20,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from qflux_hub import codes
 from qflux_hub.cells import Reference, split_cells
@@ -44,11 +45,11 @@ from qflux_hub.naming import (
     stem,
 )
 from qflux_hub.report import Finding, Found
-from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, TARGET, Sample
+from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Sample
 from qflux_hub.spill import Spilled, Table
 from qflux_hub.texts import clean_prompt, decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Stems, has_media
+from qflux_hub.writing import Fitting, Output, Placed, Plan, Stems, has_media
 
 NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"
@@ -370,72 +371,79 @@ def without_nul(text: str) -> str:
     return text.replace("\0", "")
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """All images, each once, then the tables."""
-    written: set[str] = set()
-    for samples in placed.values():
-        for one in samples:
-            for path, blob in one.files():
-                if path not in written:
-                    written.add(path)
-                    yield Output(path, blob)
-    by_stem: dict[str, set[str]] = defaultdict(set)
-    for path in written:
-        by_stem[without_extension(path)].add(path)
-    for split, samples in placed.items():
-        yield Output.of(f"{split}.csv", "".join(_lines(samples, by_stem)).encode())
+    written, masks = Table(), Table()
+    for plan in placed.values():
+        for path, blob in (file for one in plan for file in one.files()):
+            if written.claim(path):
+                base = without_extension(path)
+                if base.endswith(mask_stem("")):
+                    masks.put(base, (*(masks.get(base) or ()), path))
+                yield Output(path, blob)
+    for split, plan in placed.items():
+        yield Output.of_lines(f"{split}.csv", partial(_lines, plan, masks))
 
 
-def _lines(samples: Sequence[Placed], by_stem: Mapping[str, Collection[str]]) -> Iterator[str]:
+def _lines(plan: Plan, masks: Table) -> Iterator[bytes]:
     """The lines of a table. Columns that no row needs are left out: id and mask where the files' names say the same."""
-    controls = max((len(one.of(CONTROLS)) for one in samples), default=1)
-    rows = [
-        Row(0, "", "", next(iter(one.of(TARGET)), ""), "", tuple(enumerate(one.of(CONTROLS))), NO_EXTRA)
-        for one in samples
-    ]
-    ids = ids_of(rows, "", "", lambda _: None) != [one.id for one in samples]
-    targets = any(one.of(TARGET) for one in samples)
-    masks = any(one.of(MASK) and not _finds_its_mask(one, by_stem) for one in samples)
-    captions = any(one.captions for one in samples)
-    extra = list(samples[0].extra) if samples else []
+    controls, columns, extra = 1, set[str](), list[str]()
+    for one in plan:
+        controls, extra = max(controls, len(one.of(CONTROLS))), extra or list(one.extra)
+        columns.update(["image"] if one.of(TARGET) else [])
+        columns.update(["mask"] if one.of(MASK) and not _finds_its_mask(one, masks) else [])
+        columns.update([CAPTIONS] if one.captions else [])
+    columns.update([] if _are_called_by_files(plan) else ["id"])
 
     def cells(one: Placed) -> Iterator[str]:
-        if ids:
+        if "id" in columns:
             yield one.id
-        if targets:
+        if "image" in columns:
             yield next(iter(one.of(TARGET)), "")
         own = one.of(CONTROLS)
         yield from (own[number] if number < len(own) else "" for number in range(controls))
-        if masks:
+        if "mask" in columns:
             yield next(iter(one.of(MASK)), "")
         yield one.prompt
-        if captions:
+        if CAPTIONS in columns:
             yield json.dumps(one.captions, ensure_ascii=False) if one.captions else ""
         yield from (one.extra[column] or "" for column in extra)
 
-    header = [
-        *(["id"] * ids),
-        *(["image"] * targets),
-        *(f"control_{number}" if number else "control" for number in range(controls)),
-    ]
-    yield _line([*header, *(["mask"] * masks), "prompt", *([CAPTIONS] * captions), *extra])
-    yield from (_line(cells(one)) for one in samples)
+    first = [name for name in ("id", "image") if name in columns]
+    numbered = [f"control_{number}" if number else "control" for number in range(controls)]
+    last = [name for name in ("mask", "prompt", CAPTIONS) if name in columns or name == "prompt"]
+    yield _line([*first, *numbered, *last, *extra])
+    yield from (_line(cells(one)) for one in plan)
 
 
-def _finds_its_mask(one: Placed, by_stem: Mapping[str, Collection[str]]) -> bool:
+def _are_called_by_files(plan: Plan) -> bool:
+    """Whether readers call all samples as they are called without being told, as ``ids_of`` does."""
+
+    def named(one: Placed) -> str:
+        return next(iter((*one.of(TARGET), *one.of(CONTROLS))))
+
+    met, clashing = Table(), Table()
+    for one in plan:
+        if not met.claim(name := stem(named(one))):
+            clashing.claim(name)
+    return all(
+        one.id == (without_extension(named(one)) if stem(named(one)) in clashing else stem(named(one))) for one in plan
+    )
+
+
+def _finds_its_mask(one: Placed, masks: Table) -> bool:
     """Whether a reader finds the mask by its name, as ``Files.mask`` does."""
     for path in (one.of(CONTROLS)[0], *one.of(TARGET)):
-        found = by_stem.get(mask_stem(without_extension(path)), ())
+        found = masks.get(mask_stem(without_extension(path)))
         if found:
             return set(found) == set(one.of(MASK))
     return False
 
 
-def _line(cells: Iterable[str]) -> str:
+def _line(cells: Iterable[str]) -> bytes:
     """Cells with quotes around those that need them; for leading white space, which would be skipped, too."""
-    return (
-        ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(cell) else cell for cell in cells) + "\n"
-    )
+    quoted = (f'"{cell.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(cell) else cell for cell in cells)
+    return f"{','.join(quoted)}\n".encode()
 
 
 _QUOTED = re.compile(r'[",;\t\r\n]|^\s|\s$')
