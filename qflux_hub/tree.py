@@ -7,8 +7,10 @@ Paths use ``/`` and are relative to the tree's root. The listing is made by one 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import BinaryIO, Protocol, overload
 
@@ -20,10 +22,12 @@ from qflux_hub.sample import Blob, Stamp, stamp
 from qflux_hub.spill import Shared
 
 _PIECE = 1 << 16
-
-
 _MANY = 1_000
-"""From this many names on, a folder's listing is kept in one piece."""
+"""From this many names on, a folder's listing is kept as ``Names``."""
+_RUN = 4_096
+"""Names that are sorted at once; of a larger folder, sorted runs are merged."""
+_TOGETHER = 128
+"""Names in one string: an object for each name would take three times the memory, one for all could not be searched."""
 
 
 class Tree(Protocol):
@@ -65,19 +69,30 @@ def unreadable(error: OSError, sample: tuple[str, str] | None = None, line: int 
     return codes.UNREADABLE_FILE(error.filename, message, line=line, sample=sample)
 
 
-class _Joined(Sequence[str]):
-    """The names of a large folder in one string, made anew by whoever asks: a quarter of the memory of a list."""
+class Names(Sequence[str]):
+    """The sorted names of a folder, joined to pieces and made anew by whoever asks: a quarter of the memory of a list.
 
-    __slots__ = ("_count", "_joined")
+    Names are joined with NUL, which no name has and which sorts before all that one can go on with. So pieces sort
+    like the names that they begin with, and are searched like those.
+    """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._joined, self._count = "\0".join(names), len(names)
+    __slots__ = ("_count", "_pieces")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._pieces: list[str] = []
+        self._count, left = 0, iter(names)
+        while together := [*islice(left, _TOGETHER)]:
+            self._pieces.append("\0".join(together))
+            self._count += len(together)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._joined.split("\0"))
+        return chain.from_iterable(piece.split("\0") for piece in self._pieces)
 
     def __len__(self) -> int:
         return self._count
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in Cursor(self)
 
     @overload
     def __getitem__(self, at: int) -> str: ...
@@ -86,8 +101,67 @@ class _Joined(Sequence[str]):
     def __getitem__(self, at: slice) -> list[str]: ...
 
     def __getitem__(self, at: int | slice) -> str | list[str]:
-        return self._joined.split("\0")[at]
+        if isinstance(at, slice):
+            return [*self][at]
+        piece, within = divmod(range(self._count)[at], _TOGETHER)
+        return self._pieces[piece].split("\0")[within]
 
+    @classmethod
+    def sorted(cls, names: Iterable[str]) -> Sequence[str]:
+        """``names`` in order; those of a large folder without an object for each at any time."""
+        left = iter(names)
+        run = sorted(islice(left, _RUN))
+        if len(run) < _MANY:
+            return run
+        pieces: list[str] = []
+        while run:
+            pieces += cls(run)._pieces
+            run = sorted(islice(left, _RUN))
+        return cls(_merged(pieces))
+
+
+def _merged(pieces: list[str]) -> Iterator[str]:
+    """The names of all pieces in order. Takes the pieces out of their list, so that they are freed as names are had."""
+    pieces.sort(reverse=True)
+    names: list[str] = []
+    while pieces:
+        names += "\0".join(pieces[-_RUN // _TOGETHER :]).split("\0")
+        del pieces[-_RUN // _TOGETHER :]
+        names.sort()
+        sure = bisect_left(names, pieces[-1]) if pieces else len(names)  # what is left begins with later names
+        yield from names[:sure]
+        del names[:sure]
+
+
+class Cursor:
+    """Finds names in a sorted listing. The piece in which one lay is kept, so what lies beside it is found at once."""
+
+    __slots__ = ("_names", "_pieces", "_piece")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._pieces = (names if isinstance(names, Names) else Names(names))._pieces
+        self._piece = [""]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.between(name, name + "\0")
+
+    def between(self, low: str, high: str) -> Iterable[str]:
+        """The names from ``low`` on that come before ``high``, in order."""
+        piece = self._piece
+        if piece[0] < low and high <= piece[-1]:
+            return piece[bisect_left(piece, low) : bisect_left(piece, high)]
+        return self._afar(low, high)
+
+    def _afar(self, low: str, high: str) -> Iterable[str]:
+        at = max(bisect_left(self._pieces, low), 1)
+        for piece in self._pieces[at - 1 : at]:
+            self._piece = piece.split("\0")
+        end = bisect_left(self._pieces, high)
+        found = self._piece[bisect_left(self._piece, low) : bisect_left(self._piece, high)]
+        if end <= at:
+            return found
+        further = chain.from_iterable(self._pieces[one].split("\0") for one in range(at, end))
+        return chain(found, takewhile(high.__gt__, further))
 
 def stamp_of(file: BinaryIO) -> Stamp:
     """The stamp of an open local file, to compare with that of the blob it was opened from."""
@@ -141,8 +215,9 @@ class FolderTree:
         waiting = [_Waiting("", self._real_root, frozenset())]
         while waiting:
             folder = waiting.pop()
+            folders: list[_Waiting] = []
             try:
-                names, folders = self._list(folder)
+                names = Names.sorted(self._list(folder, folders))
             except OSError as error:
                 if not folder.path:
                     raise LayoutError(f"{self.name!r} cannot be listed: {error.strerror}.") from error
@@ -150,13 +225,11 @@ class FolderTree:
                 self.findings.append(unreadable(error))
                 continue
             if names:
-                yield folder.path, sorted(names) if len(names) < _MANY else _Joined(sorted(names))
+                yield folder.path, names
             waiting += sorted(folders, key=lambda folder: folder.path, reverse=True)
 
-    def _list(self, folder: _Waiting) -> tuple[list[str], list[_Waiting]]:
-        """The files of one folder, and the folders in it."""
-        names: list[str] = []
-        folders: list[_Waiting] = []
+    def _list(self, folder: _Waiting, folders: list[_Waiting]) -> Iterator[str]:
+        """The files of one folder as they come; the folders in it are put into ``folders``."""
         junk: list[str] = []
         above = folder.above | {folder.real}
         with os.scandir(self._prefix + folder.path) as entries:
@@ -169,7 +242,7 @@ class FolderTree:
                 if not (name.isascii() or self._is_decodable(f"{folder.path}/{name}".lstrip("/"))):
                     continue
                 if entry.is_file(follow_symlinks=False):
-                    names.append(name)
+                    yield name
                     continue
                 path, target = f"{folder.path}/{name}".lstrip("/"), f"{folder.real}/{name}"
                 if entry.is_symlink():
@@ -180,10 +253,9 @@ class FolderTree:
                 if entry.is_dir():
                     folders.append(_Waiting(path, target, above))
                 elif entry.is_file():
-                    names.append(name)
+                    yield name
         if junk:
             self._report_junk(sorted(junk))
-        return names, folders
 
     def _report_junk(self, paths: list[str]) -> None:
         """One finding for what systems left in a folder."""
