@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -29,6 +29,7 @@ Role = Literal["main", "control", "mask", "bad-number", "legacy", "other"]
 _CONTROL = re.compile(r"(?P<base>.+)_control_(?P<number>[0-9]+)", re.DOTALL)
 _LEGACY = re.compile(r"(?P<base>.+)_(?P<number>[0-9]+)", re.DOTALL)
 _MASK = "_mask"
+_EARLY = re.compile(r"[^/-\U0010ffff]")
 _FIRST = ("train", "test")
 _MEANT = re.compile(r"(?P<base>.+?)[\W_]*(?:mask|control[\W_]*(?P<number>[1-9][0-9]*))", re.DOTALL | re.IGNORECASE)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
@@ -99,8 +100,8 @@ def is_junk(name: str) -> bool:
     return name.startswith("._") or name.lower() in _JUNK
 
 
-def parse(stem: str, bases: Collection[str]) -> Part:
-    """What ``stem`` is, given the bases of all samples of the split (a set, for speed)."""
+def parse(stem: str, bases: Container[str]) -> Part:
+    """What ``stem`` is, given the bases of all samples of the split."""
     known = stem in bases
     numbered = _CONTROL.fullmatch(stem)
     masked = stem[: -len(_MASK)] if stem.endswith(_MASK) else ""
@@ -124,9 +125,46 @@ def legacy(stem: str) -> Part | None:
     return Part(old["base"], "legacy", int(old["number"])) if old else None
 
 
-def to_parse(stems: Iterable[str], bases: Collection[str]) -> list[str]:
-    """The stems of which ``parse`` has more to say than that they are a base; of most datasets' files it has not."""
-    return [stem for stem in stems if stem not in bases or "_control_" in stem or stem.endswith(_MASK)]
+def is_plain(stem: str, bases: Container[str]) -> bool:
+    """Whether ``parse`` has no more to say than that it is a base; of most datasets' files it has not."""
+    return "_control_" not in stem and not stem.endswith(_MASK) and stem in bases
+
+
+def all_of(stem: str) -> tuple[str, str]:
+    """Among sorted names, those of files of this stem come from the first on and before the second, with others."""
+    return f"{stem}.", f"{stem}/"
+
+
+def all_parts(base: str) -> tuple[str, str]:
+    """As ``all_of``, but those of all the files that ``parse`` may find to be of one sample."""
+    return f"{base}.", f"{base}{_MASK}/"
+
+
+def all_prompts(stem: str) -> tuple[str, str]:
+    """As ``all_of``, but those of its prompts, in any case."""
+    return f"{stem}{PROMPT_EXTENSION.upper()}", f"{stem}{PROMPT_EXTENSION}/"
+
+
+def in_order(stems: Iterable[str], known: Container[str]) -> Iterator[str]:
+    """Each of ``known`` once and in order, when ``stems`` has them in the order of their files' names.
+
+    That is another order: "a-1.txt" comes before "a.txt", as a dot comes after a hyphen. So before a stem comes what it
+    begins with, up to a sign that is not after a dot.
+    """
+    last = ""
+    for stem in stems:
+        for early in _EARLY.finditer(stem):
+            shorter = stem[: early.start()]
+            if not _precedes(shorter, last) and shorter in known:
+                yield shorter
+        if not _precedes(stem, last):
+            yield stem
+        last = stem
+
+
+def _precedes(stem: str, last: str) -> bool:
+    """Whether ``in_order`` has met a stem when ``last`` was its last one."""
+    return last.startswith(stem) and (last == stem or last[len(stem)] <= ".")
 
 
 def base_of(stem: str) -> str:

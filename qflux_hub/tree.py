@@ -136,7 +136,7 @@ def _merged(pieces: list[str]) -> Iterator[str]:
 class Cursor:
     """Finds names in a sorted listing. The piece in which one lay is kept, so what lies beside it is found at once."""
 
-    __slots__ = ("_names", "_pieces", "_piece")
+    __slots__ = ("_piece", "_pieces")
 
     def __init__(self, names: Sequence[str]) -> None:
         self._pieces = (names if isinstance(names, Names) else Names(names))._pieces
@@ -162,6 +162,7 @@ class Cursor:
             return found
         further = chain.from_iterable(self._pieces[one].split("\0") for one in range(at, end))
         return chain(found, takewhile(high.__gt__, further))
+
 
 def stamp_of(file: BinaryIO) -> Stamp:
     """The stamp of an open local file, to compare with that of the blob it was opened from."""

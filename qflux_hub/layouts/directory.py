@@ -3,11 +3,14 @@
 A sample is a prompt file ``training_images/<base>.txt``; its id is ``<base>``. Controls and the mask lie in
 ``control_images/``, the target beside the prompt; names are paired by ``naming.parse``. Samples come in the order of
 their ids. Prompts are UTF-8, a byte order mark, outer white space and CRLF set aside.
+
+Of a sample nothing is held: its files are looked up in the sorted listing. Only what is odd is remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from unicodedata import normalize
 
 from qflux_hub import codes
@@ -17,22 +20,26 @@ from qflux_hub.naming import (
     MEDIA_EXTENSIONS,
     PROMPT_EXTENSION,
     Part,
+    all_of,
+    all_parts,
+    all_prompts,
     base_of,
     control_stem,
     fold,
+    in_order,
     is_image_name,
+    is_plain,
     lacking,
     mask_stem,
     meant,
     parse,
     prefer,
     split_extension,
-    to_parse,
 )
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import MASK, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
-from qflux_hub.tree import Tree, unreadable
+from qflux_hub.tree import Cursor, Tree, unreadable
 from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, has_media, numbers
 
 NAME = "directory"
@@ -51,6 +58,11 @@ LOSES: Mapping[str, str] = {
 
 Key = tuple[str, str]
 """(split, id)"""
+_MEDIUM, _PROMPT = "medium", "prompt"
+_KINDS = {**dict.fromkeys(MEDIA_EXTENSIONS, _MEDIUM), PROMPT_EXTENSION: _PROMPT}
+"""What a file can be here, by its extension."""
+_USED = ("main", "control", "mask")
+"""The roles of files that belong to a sample."""
 
 
 def splits(tree: Tree, found: Found) -> tuple[str, ...]:
@@ -62,18 +74,12 @@ def splits(tree: Tree, found: Found) -> tuple[str, ...]:
         aside.setdefault(folder.partition("/")[0], []).append(folder)
     for top in sorted(aside.keys() - set(shaped)):
         folders = aside[top]
-        if "mask" in top.lower() and (alike := _named_like_samples(tree.files.get(top, ()), _bases(tree, shaped))):
-            _report_strays(top, alike, found)
+        bases = [_Folder(tree, f"{split}/{TARGET_FOLDER}") for split in shaped if "mask" in top.lower()]
+        if bases and _report_strays(top, tree.files.get(top, ()), bases, found):
             continue
         first = f"{folders[0]}/{tree.files[folders[0]][0]}".lstrip("/")
         _left_aside(first, sum(len(tree.files[folder]) for folder in folders), found)
     return names
-
-
-def _bases(tree: Tree, splits: Sequence[str]) -> set[str]:
-    """What the samples of all splits are called."""
-    names = (split_extension(name) for split in splits for name in tree.files.get(f"{split}/{TARGET_FOLDER}", ()))
-    return {stem for stem, extension in names if extension == PROMPT_EXTENSION}
 
 
 def _shaped(tree: Tree) -> list[str]:
@@ -121,58 +127,137 @@ def _loose(name: str) -> str:
 _LOOKALIKES = {_loose(name): name for name in (CONTROL_FOLDER, TARGET_FOLDER)}
 
 
-class _Names(dict[str, str]):
-    """Names of files of one kind in one folder by their stem; ``rivals`` has all of them where several share it."""
+@dataclass(slots=True)
+class _Look:
+    """What there is to tell of the names in a folder, whatever its samples are.
 
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.folder = folder
-        self.rivals: dict[str, list[str]] = {}
+    ``stems`` counts those of each kind, ``others`` the files that have no kind. ``rivals`` are files of one kind and
+    stem, by both. ``strange`` is what names say that are not used, or only by the longer of two samples.
+    """
 
-    def settle(self, split: str, bases: Collection[str], found: Found) -> None:
-        """Take the first that ``prefer`` names of every sample's rivals."""
-        for stem, names in self.rivals.items():
-            part = parse(stem, bases)
-            if part.role in ("main", "control", "mask"):
-                self[stem], *others = prefer(names)
-                path, fix = f"{self.folder}/{others[0]}", "remove the one that is wrong"
-                used = f"{self[stem]} is used, {', '.join(others)} is not"
-                message = f"{self.folder}/ has {len(names)} files for one role: {used}."
-                found(codes.AMBIGUOUS_FILE(path, message, fix=fix, sample=(split, part.base)))
+    stems: dict[str, int] = field(default_factory=lambda: {_MEDIUM: 0, _PROMPT: 0})
+    others: int = 0
+    rivals: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {_MEDIUM: {}, _PROMPT: {}})
+    strange: dict[str, Part] = field(default_factory=dict)
+
+
+class _Folder:
+    """A folder of a split, in whose sorted listing the files of a sample are looked up.
+
+    As a container, it has the bases of the prompts in it.
+    """
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        self.path = path
+        self.names = tree.files.get(path, ())
+        self._cursor = Cursor(self.names)
+
+    def __contains__(self, stem: object) -> bool:
+        if f"{stem}{PROMPT_EXTENSION}" in self._cursor:
+            return True
+        names = self._cursor.between(*all_prompts(str(stem)))
+        return any(split_extension(name) == (stem, PROMPT_EXTENSION) for name in names)
+
+    def bases(self) -> Iterator[str]:
+        """What the samples are called, in order."""
+        parts = map(split_extension, self.names)
+        return in_order((stem for stem, extension in parts if extension == PROMPT_EXTENSION), self)
+
+    def of_kind(self, *kinds: str | None) -> Iterator[tuple[str, str]]:
+        """(stem, name) of the files of these kinds; None is that of all others."""
+        parts = ((name, *split_extension(name)) for name in self.names)
+        return ((stem, name) for name, stem, extension in parts if _KINDS.get(extension) in kinds)
+
+    def first(self, *kinds: str | None) -> str:
+        """The first file of these kinds, or nothing."""
+        return next((name for _, name in self.of_kind(*kinds)), "")
+
+    def files(self, stem: str, kind: str) -> list[str]:
+        """The files of a stem and kind, as they are listed."""
+        parts = ((name, *split_extension(name)) for name in self._cursor.between(*all_of(stem)))
+        return [name for name, own, extension in parts if own == stem and _KINDS.get(extension) == kind]
+
+    def sample(self, base: str, bases: Container[str]) -> tuple[str, dict[str, str], list[int]]:
+        """A sample's prompt, its media by their stems, and the numbers of its further controls."""
+        prompt = ""
+        media: dict[str, str] = {}
+        numbers: list[int] = []
+        for name in self._cursor.between(*all_parts(base)):
+            stem, extension = split_extension(name)
+            kind = _KINDS.get(extension)
+            if stem != base and kind == _MEDIUM:
+                part = parse(stem, bases)
+                if part.base != base or part.role not in _USED:
+                    continue
+                if part.role == "control" and stem not in media:
+                    numbers.append(part.index)
+            if kind == _MEDIUM:
+                media[stem] = prefer([media[stem], name])[0] if stem in media else name
+            elif kind == _PROMPT and stem == base:
+                prompt = prefer([prompt, name])[0] if prompt else name
+        return prompt, media, sorted(numbers)
+
+    def look(self, bases: Container[str], used: Container[str] = _USED) -> _Look:
+        """What there is to tell of the names in the folder, in which files of these roles are used."""
+        look, last = _Look(), {_MEDIUM: "", _PROMPT: ""}
+        for name in self.names:
+            stem, extension = split_extension(name)
+            kind = _KINDS.get(extension)
+            if kind is None:
+                look.others += 1
+                continue
+            if last[kind].startswith(f"{stem}.") and name in (same := self.files(stem, kind))[1:]:
+                look.rivals[kind][stem] = same
+                continue
+            last[kind] = name
+            look.stems[kind] += 1
+            if kind == _MEDIUM and not is_plain(stem, bases):
+                part = parse(stem, bases)
+                if part.role not in used or part.shadowed:
+                    look.strange[stem] = part
+        return look
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
     """The samples of ``split`` in the order of their ids."""
     if columns:
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
-    control_folder, target_folder = f"{split}/{CONTROL_FOLDER}", f"{split}/{TARGET_FOLDER}"
-    stems: dict[str, str] = {}  # the stem of a sample is the same in all three tables
-    controls, misplaced, unused = _list(tree, control_folder, stems)
-    targets, prompts, others = _list(tree, target_folder, stems)
-    del stems
-    for names in (controls, targets, prompts):
-        names.settle(split, prompts, found)
-    further, orphans = _sort_controls(controls, prompts, found)
-    _report_targets(targets, prompts, found)
-    aside = {control_folder: sorted([*misplaced.values(), *unused]), target_folder: others}
-    _report_unused(tree, split, aside, prompts, found)
-    near = _NearMisses({split_extension(name)[0]: name for name in unused} | orphans)
-    left_out, prompt_folder = 0, f"{target_folder}/"
-    for base in sorted(prompts):
+    controls, targets = _Folder(tree, f"{split}/{CONTROL_FOLDER}"), _Folder(tree, f"{split}/{TARGET_FOLDER}")
+    of_controls, of_targets = controls.look(targets), targets.look(targets, ("main", "mask"))
+    for folder, rivals in (
+        (controls, of_controls.rivals[_MEDIUM]),
+        (targets, of_targets.rivals[_MEDIUM]),
+        (targets, of_targets.rivals[_PROMPT]),
+    ):
+        _report_rivals(split, folder.path, rivals, targets, found)
+    prompts = _near(targets, (*of_controls.strange.values(), *of_targets.strange.values()))
+    orphans = _report_controls(controls, of_controls.strange, prompts, found)
+    _report_targets(targets, of_targets.strange, prompts, found)
+    aside = {
+        controls.path: (controls.first(None, _PROMPT), of_controls.others + of_controls.stems[_PROMPT]),
+        targets.path: (targets.first(None), of_targets.others),
+    }
+    _report_unused(tree, split, aside, targets, found)
+    near: _NearMisses | None = None  # made when first needed
+    left_out, prompt_folder = 0, f"{targets.path}/"
+    for base in targets.bases():
         key = (split, base)
-        prompt_path = f"{target_folder}/{prompts[base]}"
-        main, numbers = controls.get(base), further.get(base, ())
+        prompt_name, beside, _ = targets.sample(base, targets)
+        _, media, numbers = controls.sample(base, targets)
+        prompt_path, main = f"{prompt_folder}{prompt_name}", media.get(base)
         if not main and not numbers:
             left_out += 1
-            message = f"{prompt_path} has no control image {control_folder}/{base}.*, so the sample is left out."
+            near = near or _NearMisses(dict(controls.of_kind(None)) | orphans)
+            message = f"{prompt_path} has no control image {controls.path}/{base}.*, so the sample is left out."
             found(codes.MISSING_CONTROL(prompt_path, message + near.hint(base), fix=near.renaming(base), sample=key))
             continue
-        paths = [f"{control_folder}/{main}"] if main else []
+        paths = [f"{controls.path}/{main}"] if main else []
         if numbers:
-            paths += [f"{control_folder}/{controls[control_stem(base, number)]}" for number in numbers]
+            paths += [f"{controls.path}/{media[control_stem(base, number)]}" for number in numbers]
             _report_numbers(numbers, paths, key, found)
-        mask = _mask(base, controls, targets, prompts, key, found)
-        target = targets.get(base)
+        stem = mask_stem(base)
+        mask = _mask(media.get(stem), beside.get(stem), key, found) if stem in media or stem in beside else None
+        target = beside.get(base)
         try:
             prompt = decode_prompt(tree.read(prompt_path), prompt_path, key, found)
             if prompt is None:
@@ -183,57 +268,54 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 prompt=prompt,
                 controls=tuple(map(tree.blob, paths)),
                 mask=tree.blob(mask) if mask else None,
-                target=tree.blob(f"{target_folder}/{target}") if target else None,
+                target=tree.blob(f"{prompt_folder}{target}") if target else None,
                 place=prompt_folder if prompt_path.endswith(PROMPT_EXTENSION) else prompt_path,
             )
         except OSError as error:
             found(unreadable(error, key))
             continue
-        for names in (prompts, controls, targets):
-            if base in names:  # its blob has the name from here on; of a hundred thousand, both would be 20 MB
-                names[base] = ""
         yield sample
-    if left_out == len(prompts):
-        _report_empty(split, prompts, controls, found)
+    if left_out == of_targets.stems[_PROMPT]:
+        _report_empty(split, left_out, of_controls.stems[_MEDIUM], found)
 
 
-def _list(tree: Tree, folder: str, stems: dict[str, str]) -> tuple[_Names, _Names, list[str]]:
-    """(images, prompts, others) of a folder. ``stems`` holds every stem once, for all calls."""
-    images, prompts, others = _Names(folder), _Names(folder), []
-    for name in tree.files.get(folder, ()):
-        stem, extension = split_extension(name)
-        if extension in MEDIA_EXTENSIONS:
-            kind = images
-        elif extension == PROMPT_EXTENSION:
-            kind = prompts
-        else:
-            others.append(name)
-            continue
-        first = kind.setdefault(stems.setdefault(stem, stem), name)
-        if first is not name:
-            kind.rivals.setdefault(stem, [first]).append(name)
-    return images, prompts, others
+def _report_rivals(
+    split: str, folder: str, rivals: Mapping[str, list[str]], bases: Container[str], found: Found
+) -> None:
+    """Files that claim the same role of a sample."""
+    for stem, names in rivals.items():
+        part = parse(stem, bases)
+        if part.role in _USED:
+            first, *others = prefer(names)
+            path, fix = f"{folder}/{others[0]}", "remove the one that is wrong"
+            used = f"{first} is used, {', '.join(others)} is not"
+            message = f"{folder}/ has {len(names)} files for one role: {used}."
+            found(codes.AMBIGUOUS_FILE(path, message, fix=fix, sample=(split, part.base)))
 
 
-def _sort_controls(controls: _Names, prompts: _Names, found: Found) -> tuple[dict[str, list[int]], dict[str, str]]:
-    """The numbers of each base's further controls, in order; and the images of the folder that belong to none."""
-    further: dict[str, list[int]] = {}
+def _near(targets: _Folder, parts: Iterable[Part]) -> _NearMisses:
+    """The prompts that are nearly those of which these parts speak; others are not held."""
+    wanted = {
+        fold(like.base) for part in parts for like in (Part(base_of(part.base), "other"), meant(part.base)) if like
+    }
+    stems = [stem for stem, _ in targets.of_kind(_PROMPT) if fold(stem) in wanted] if wanted else []
+    return _NearMisses({stem: prefer(targets.files(stem, _PROMPT))[0] for stem in stems})
+
+
+def _report_controls(controls: _Folder, strange: Mapping[str, Part], near: _NearMisses, found: Found) -> dict[str, str]:
+    """Images of the control folder that belong to no sample; the first of each stem is returned."""
     orphans: dict[str, str] = {}
-    near = _NearMisses(prompts)
-    for stem in to_parse(controls, prompts):
-        part, name = parse(stem, prompts), controls[stem]
-        if part.role == "control":
-            further.setdefault(part.base, []).append(part.index)
-        elif part.role not in ("main", "mask"):
-            orphans[stem] = name
-            for rival in controls.rivals.get(stem, [name]):
-                found(_orphan(part, rival, controls.folder, near))
-        elif part.shadowed:
+    for stem, part in strange.items():
+        names = controls.files(stem, _MEDIUM)
+        if part.shadowed:
+            name = prefer(names)[0]
             message = f"{name} belongs to {part.base!r}, not to {part.shadowed!r}, because {part.base}.txt exists."
-            found(codes.SHADOWED_NAME(f"{controls.folder}/{name}", message))
-    for found_numbers in further.values():
-        found_numbers.sort()
-    return further, orphans
+            found(codes.SHADOWED_NAME(f"{controls.path}/{name}", message))
+            continue
+        orphans[stem] = names[0]
+        for name in names:
+            found(_orphan(part, name, controls.path, near))
+    return orphans
 
 
 def _orphan(part: Part, name: str, folder: str, near: _NearMisses) -> Finding:
@@ -257,17 +339,16 @@ def _orphan(part: Part, name: str, folder: str, near: _NearMisses) -> Finding:
     return code(path, f"{path} is not used: there is no {TARGET_FOLDER}/{base}.txt.{hint}", fix=fix)
 
 
-def _report_targets(targets: _Names, prompts: _Names, found: Found) -> None:
+def _report_targets(targets: _Folder, strange: Mapping[str, Part], near: _NearMisses, found: Found) -> None:
     """Images beside the prompts that are neither target nor mask of a sample."""
-    folder, near = targets.folder, _NearMisses(prompts)
-    for stem in to_parse(targets, prompts):
-        part = parse(stem, prompts)
-        if part.role in ("main", "mask"):
+    folder = targets.path
+    for stem, part in strange.items():
+        if part.shadowed:
             continue
-        for rival in targets.rivals.get(stem, [targets[stem]]):
-            path = f"{folder}/{rival}"
+        for name in targets.files(stem, _MEDIUM):
+            path = f"{folder}/{name}"
             if part.role == "other" and base_of(stem) != stem:
-                found(_orphan(part, rival, folder, near))
+                found(_orphan(part, name, folder, near))
             elif part.role == "other":
                 message = f"{path} is not used: there is no {stem}.txt beside it.{near.hint(stem)}"
                 found(codes.ORPHAN_TARGET(path, message, fix=f"write the prompt to {folder}/{stem}.txt"))
@@ -287,49 +368,48 @@ def _report_numbers(numbers: Sequence[int], paths: Sequence[str], key: Key, foun
         found(codes.CONTROL_GAP(paths[-1], message, sample=key))
 
 
-def _mask(base: str, controls: _Names, targets: _Names, prompts: Collection[str], key: Key, found: Found) -> str | None:
-    """The mask's path: in the control folder, else in the target folder."""
-    stem = mask_stem(base)
-    beside_control, beside_target = controls.get(stem), targets.get(stem)
-    if not (beside_control or beside_target) or stem in prompts:
-        return None
-    other = f"{targets.folder}/{beside_target}"
+def _mask(beside_control: str | None, beside_target: str | None, key: Key, found: Found) -> str:
+    """The path of one of these masks: that in the control folder, else that in the target folder."""
+    split, base = key
+    other = f"{split}/{TARGET_FOLDER}/{beside_target}"
     if not beside_control:
         message = f"The mask of {base!r} is taken from {TARGET_FOLDER}/."
         found(codes.MASK_BESIDE_TARGET(other, message, fix=f"move it to {CONTROL_FOLDER}/", sample=key))
         return other
-    path = f"{controls.folder}/{beside_control}"
+    path = f"{split}/{CONTROL_FOLDER}/{beside_control}"
     if beside_target:
         found(codes.MASK_TWICE(other, f"{base!r} has two masks: {path} is used, {other} is not.", sample=key))
     return path
 
 
 def _report_unused(
-    tree: Tree, split: str, unused: Mapping[str, Sequence[str]], bases: Collection[str], found: Found
+    tree: Tree, split: str, aside: Mapping[str, tuple[str, int]], bases: Container[str], found: Found
 ) -> None:
-    """What lies in the split's folders without being looked at, one finding a folder."""
+    """What lies in the split's folders without being looked at, one finding a folder.
+
+    ``aside`` has the first such file and their number for the folders that are looked into.
+    """
     for folder, names in tree.files.items():
-        left = unused.get(folder, names)
-        if not left or not (folder == split or folder.startswith(split + "/")):
+        first, count = aside.get(folder, (names[0], len(names)))
+        if not count or not (folder == split or folder.startswith(split + "/")):
             continue
-        beside = folder not in unused and folder.rpartition("/")[0] == split
-        alike = _named_like_samples(left, bases) if beside else []
-        if alike:
-            _report_strays(folder, alike, found)
-        else:
-            _left_aside(f"{folder}/{left[0]}", len(left), found)
+        beside = folder not in aside and folder.rpartition("/")[0] == split
+        if not (beside and _report_strays(folder, names, [bases], found)):
+            _left_aside(f"{folder}/{first}", count, found)
 
 
-def _named_like_samples(names: Sequence[str], bases: Collection[str]) -> list[str]:
-    images = (name for name in names if is_image_name(name))
-    return [name for name in images if parse(split_extension(name)[0], bases).role in ("main", "control", "mask")]
-
-
-def _report_strays(folder: str, names: Sequence[str], found: Found) -> None:
-    """Images that were probably meant to be used."""
-    message = f"{folder}/ has images named like samples, such as {names[0]} ({len(names):,} in all): not used."
-    fix = f"masks belong into {CONTROL_FOLDER}/ as <base>_mask, further controls as <base>_control_1"
-    found(codes.UNUSED_FILE(f"{folder}/{names[0]}", message, fix=fix, severity="warning"))
+def _report_strays(folder: str, names: Iterable[str], bases: Sequence[Container[str]], found: Found) -> bool:
+    """Images that are named like samples, so they were probably meant to be used; False where there are none."""
+    first, count = "", 0
+    for name in filter(is_image_name, names):
+        stem = split_extension(name)[0]
+        if any(parse(stem, of_split).role in _USED for of_split in bases):
+            first, count = first or name, count + 1
+    if count:
+        message = f"{folder}/ has images named like samples, such as {first} ({count:,} in all): not used."
+        fix = f"masks belong into {CONTROL_FOLDER}/ as <base>_mask, further controls as <base>_control_1"
+        found(codes.UNUSED_FILE(f"{folder}/{first}", message, fix=fix, severity="warning"))
+    return count > 0
 
 
 def _left_aside(first: str, count: int, found: Found) -> None:
@@ -337,9 +417,8 @@ def _left_aside(first: str, count: int, found: Found) -> None:
     found(codes.UNUSED_FILE(first, f"{first}{others} left aside."))
 
 
-def _report_empty(split: str, prompts: Collection[str], controls: _Names, found: Found) -> None:
+def _report_empty(split: str, prompts: int, images: int, found: Found) -> None:
     """Which of the three conditions failed."""
-    images = len(controls)
     if not prompts:
         why = f"{split}/{TARGET_FOLDER}/ has no prompt <base>.txt"
     elif not images:
