@@ -125,9 +125,9 @@ def legacy(stem: str) -> Part | None:
     return Part(old["base"], "legacy", int(old["number"])) if old else None
 
 
-def is_plain(stem: str, bases: Container[str]) -> bool:
-    """Whether ``parse`` has no more to say than that it is a base; of most datasets' files it has not."""
-    return "_control_" not in stem and not stem.endswith(_MASK) and stem in bases
+def may_be_part(stem: str) -> bool:
+    """Whether a stem can be that of a further control or a mask. Most are not, and need not be parsed to know it."""
+    return "_control_" in stem or stem.endswith(_MASK)
 
 
 def all_of(stem: str) -> tuple[str, str]:

@@ -9,8 +9,9 @@ Of a sample nothing is held: its files are looked up in the sorted listing. Only
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from unicodedata import normalize
 
 from qflux_hub import codes
@@ -28,9 +29,9 @@ from qflux_hub.naming import (
     fold,
     in_order,
     is_image_name,
-    is_plain,
     lacking,
     mask_stem,
+    may_be_part,
     meant,
     parse,
     prefer,
@@ -61,6 +62,8 @@ Key = tuple[str, str]
 _MEDIUM, _PROMPT = "medium", "prompt"
 _KINDS = {**dict.fromkeys(MEDIA_EXTENSIONS, _MEDIUM), PROMPT_EXTENSION: _PROMPT}
 """What a file can be here, by its extension."""
+_TOGETHER = 256
+"""Names and samples that are looked up together."""
 _USED = ("main", "control", "mask")
 """The roles of files that belong to a sample."""
 
@@ -131,14 +134,22 @@ _LOOKALIKES = {_loose(name): name for name in (CONTROL_FOLDER, TARGET_FOLDER)}
 class _Look:
     """What there is to tell of the names in a folder, whatever its samples are.
 
-    ``stems`` counts those of each kind, ``others`` the files that have no kind. ``rivals`` are files of one kind and
-    stem, by both. ``strange`` is what names say that are not used, or only by the longer of two samples.
+    ``stems`` counts those of each kind; None is that of all other files. ``rivals`` are files of one kind and stem, by
+    both. ``strange`` is what stems say that are not used, or only by the longer of two samples.
     """
 
-    stems: dict[str, int] = field(default_factory=lambda: {_MEDIUM: 0, _PROMPT: 0})
-    others: int = 0
+    stems: dict[str | None, int] = field(default_factory=lambda: {_MEDIUM: 0, _PROMPT: 0, None: 0})
     rivals: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {_MEDIUM: {}, _PROMPT: {}})
     strange: dict[str, Part] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Files:
+    """The files of some samples in one folder: those to use by their stems, and the numbers of further controls."""
+
+    media: dict[str, str] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
 
 
 class _Folder:
@@ -153,8 +164,6 @@ class _Folder:
         self._cursor = Cursor(self.names)
 
     def __contains__(self, stem: object) -> bool:
-        if f"{stem}{PROMPT_EXTENSION}" in self._cursor:
-            return True
         names = self._cursor.between(*all_prompts(str(stem)))
         return any(split_extension(name) == (stem, PROMPT_EXTENSION) for name in names)
 
@@ -163,59 +172,70 @@ class _Folder:
         parts = map(split_extension, self.names)
         return in_order((stem for stem, extension in parts if extension == PROMPT_EXTENSION), self)
 
+    def known(self, stems: Iterable[str]) -> set[str]:
+        """Those of ``stems`` that are bases, as far as one look at all names between them tells."""
+        prompts = {f"{stem}{PROMPT_EXTENSION}": stem for stem in stems}
+        between = self._cursor.between(min(prompts), f"{max(prompts)}/")
+        return {prompts[name] for name in prompts.keys() & between}
+
     def of_kind(self, *kinds: str | None) -> Iterator[tuple[str, str]]:
-        """(stem, name) of the files of these kinds; None is that of all others."""
+        """(stem, name) of the files of these kinds."""
         parts = ((name, *split_extension(name)) for name in self.names)
         return ((stem, name) for name, stem, extension in parts if _KINDS.get(extension) in kinds)
-
-    def first(self, *kinds: str | None) -> str:
-        """The first file of these kinds, or nothing."""
-        return next((name for _, name in self.of_kind(*kinds)), "")
 
     def files(self, stem: str, kind: str) -> list[str]:
         """The files of a stem and kind, as they are listed."""
         parts = ((name, *split_extension(name)) for name in self._cursor.between(*all_of(stem)))
         return [name for name, own, extension in parts if own == stem and _KINDS.get(extension) == kind]
 
-    def sample(self, base: str, bases: Container[str]) -> tuple[str, dict[str, str], list[int]]:
-        """A sample's prompt, its media by their stems, and the numbers of its further controls."""
-        prompt = ""
-        media: dict[str, str] = {}
-        numbers: list[int] = []
-        for name in self._cursor.between(*all_parts(base)):
+    def samples(self, wanted: Collection[str], bases: Container[str]) -> _Files:
+        """The files of these samples, found by one look at all names between theirs."""
+        files, own = _Files(), set(wanted)
+        lows, highs = zip(*map(all_parts, wanted), strict=True)
+        for name in self._cursor.between(min(lows), max(highs)):
             stem, extension = split_extension(name)
             kind = _KINDS.get(extension)
-            if stem != base and kind == _MEDIUM:
-                part = parse(stem, bases)
-                if part.base != base or part.role not in _USED:
+            if stem not in own:
+                if kind != _MEDIUM or not may_be_part(stem):
                     continue
-                if part.role == "control" and stem not in media:
-                    numbers.append(part.index)
-            if kind == _MEDIUM:
-                media[stem] = prefer([media[stem], name])[0] if stem in media else name
-            elif kind == _PROMPT and stem == base:
-                prompt = prefer([prompt, name])[0] if prompt else name
-        return prompt, media, sorted(numbers)
+                part = parse(stem, bases)
+                if part.base not in own or part.role not in _USED:
+                    continue
+                if part.role == "control" and stem not in files.media:
+                    files.numbers.setdefault(part.base, []).append(part.index)
+            if kind is not None:
+                of_kind = files.media if kind == _MEDIUM else files.prompts
+                of_kind[stem] = prefer([of_kind[stem], name])[0] if stem in of_kind else name
+        for found in files.numbers.values():
+            found.sort()
+        return files
 
-    def look(self, bases: Container[str], used: Container[str] = _USED) -> _Look:
+    def look(self, bases: _Folder, used: Container[str] = _USED) -> _Look:
         """What there is to tell of the names in the folder, in which files of these roles are used."""
         look, last = _Look(), {_MEDIUM: "", _PROMPT: ""}
-        for name in self.names:
-            stem, extension = split_extension(name)
-            kind = _KINDS.get(extension)
-            if kind is None:
-                look.others += 1
-                continue
-            if last[kind].startswith(f"{stem}.") and name in (same := self.files(stem, kind))[1:]:
-                look.rivals[kind][stem] = same
-                continue
-            last[kind] = name
-            look.stems[kind] += 1
-            if kind == _MEDIUM and not is_plain(stem, bases):
-                part = parse(stem, bases)
-                if part.role not in used or part.shadowed:
-                    look.strange[stem] = part
+        for names in _together(self.names):
+            parts = [split_extension(name) for name in names]
+            known = bases.known(stem for stem, _ in parts)
+            for name, (stem, ending) in zip(names, parts, strict=True):
+                kind = _KINDS.get(ending)
+                if kind is not None:
+                    if last[kind].startswith(f"{stem}.") and name in (same := self.files(stem, kind))[1:]:
+                        look.rivals[kind][stem] = same
+                        continue
+                    last[kind] = name
+                look.stems[kind] += 1
+                if kind == _MEDIUM and (stem not in known or may_be_part(stem)):
+                    part = parse(stem, bases)
+                    if part.role not in used or part.shadowed:
+                        look.strange[stem] = part
         return look
+
+
+def _together(them: Iterable[str]) -> Iterator[list[str]]:
+    """Some at a time."""
+    left = iter(them)
+    while some := [*islice(left, _TOGETHER)]:
+        yield some
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
@@ -234,17 +254,16 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     orphans = _report_controls(controls, of_controls.strange, prompts, found)
     _report_targets(targets, of_targets.strange, prompts, found)
     aside = {
-        controls.path: (controls.first(None, _PROMPT), of_controls.others + of_controls.stems[_PROMPT]),
-        targets.path: (targets.first(None), of_targets.others),
+        controls.path: _aside(controls, of_controls, None, _PROMPT),
+        targets.path: _aside(targets, of_targets, None),
     }
     _report_unused(tree, split, aside, targets, found)
     near: _NearMisses | None = None  # made when first needed
     left_out, prompt_folder = 0, f"{targets.path}/"
-    for base in targets.bases():
+    for base, control, target in _samples(controls, targets):
         key = (split, base)
-        prompt_name, beside, _ = targets.sample(base, targets)
-        _, media, numbers = controls.sample(base, targets)
-        prompt_path, main = f"{prompt_folder}{prompt_name}", media.get(base)
+        prompt_path = f"{prompt_folder}{target.prompts[base]}"
+        main, numbers = control.media.get(base), control.numbers.get(base, ())
         if not main and not numbers:
             left_out += 1
             near = near or _NearMisses(dict(controls.of_kind(None)) | orphans)
@@ -253,11 +272,10 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             continue
         paths = [f"{controls.path}/{main}"] if main else []
         if numbers:
-            paths += [f"{controls.path}/{media[control_stem(base, number)]}" for number in numbers]
+            paths += [f"{controls.path}/{control.media[control_stem(base, number)]}" for number in numbers]
             _report_numbers(numbers, paths, key, found)
-        stem = mask_stem(base)
-        mask = _mask(media.get(stem), beside.get(stem), key, found) if stem in media or stem in beside else None
-        target = beside.get(base)
+        mask = _mask(base, control.media, target.media, targets, key, found)
+        image = target.media.get(base)
         try:
             prompt = decode_prompt(tree.read(prompt_path), prompt_path, key, found)
             if prompt is None:
@@ -268,7 +286,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
                 prompt=prompt,
                 controls=tuple(map(tree.blob, paths)),
                 mask=tree.blob(mask) if mask else None,
-                target=tree.blob(f"{prompt_folder}{target}") if target else None,
+                target=tree.blob(f"{prompt_folder}{image}") if image else None,
                 place=prompt_folder if prompt_path.endswith(PROMPT_EXTENSION) else prompt_path,
             )
         except OSError as error:
@@ -277,6 +295,14 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         yield sample
     if left_out == of_targets.stems[_PROMPT]:
         _report_empty(split, left_out, of_controls.stems[_MEDIUM], found)
+
+
+def _samples(controls: _Folder, targets: _Folder) -> Iterator[tuple[str, _Files, _Files]]:
+    """Every base in order, with the files of both folders in which its own are."""
+    for some in _together(targets.bases()):
+        of_controls, of_targets = controls.samples(some, targets), targets.samples(some, targets)
+        for base in some:
+            yield base, of_controls, of_targets
 
 
 def _report_rivals(
@@ -368,18 +394,29 @@ def _report_numbers(numbers: Sequence[int], paths: Sequence[str], key: Key, foun
         found(codes.CONTROL_GAP(paths[-1], message, sample=key))
 
 
-def _mask(beside_control: str | None, beside_target: str | None, key: Key, found: Found) -> str:
-    """The path of one of these masks: that in the control folder, else that in the target folder."""
-    split, base = key
-    other = f"{split}/{TARGET_FOLDER}/{beside_target}"
+def _mask(
+    base: str, controls: Mapping[str, str], targets: Mapping[str, str], bases: Container[str], key: Key, found: Found
+) -> str | None:
+    """The mask's path: in the control folder, else in the target folder."""
+    stem = mask_stem(base)
+    beside_control, beside_target = controls.get(stem), targets.get(stem)
+    if not (beside_control or beside_target) or stem in bases:
+        return None
+    other = f"{key[0]}/{TARGET_FOLDER}/{beside_target}"
     if not beside_control:
         message = f"The mask of {base!r} is taken from {TARGET_FOLDER}/."
         found(codes.MASK_BESIDE_TARGET(other, message, fix=f"move it to {CONTROL_FOLDER}/", sample=key))
         return other
-    path = f"{split}/{CONTROL_FOLDER}/{beside_control}"
+    path = f"{key[0]}/{CONTROL_FOLDER}/{beside_control}"
     if beside_target:
         found(codes.MASK_TWICE(other, f"{base!r} has two masks: {path} is used, {other} is not.", sample=key))
     return path
+
+
+def _aside(folder: _Folder, look: _Look, *kinds: str | None) -> tuple[str, int]:
+    """The first file of these kinds, and how many there are."""
+    count = sum(look.stems[kind] for kind in kinds)
+    return next(folder.of_kind(*kinds))[1] if count else "", count
 
 
 def _report_unused(
@@ -387,7 +424,7 @@ def _report_unused(
 ) -> None:
     """What lies in the split's folders without being looked at, one finding a folder.
 
-    ``aside`` has the first such file and their number for the folders that are looked into.
+    ``aside`` has the first such file and their number, for folders of which others are looked at.
     """
     for folder, names in tree.files.items():
         first, count = aside.get(folder, (names[0], len(names)))
