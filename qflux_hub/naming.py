@@ -103,7 +103,7 @@ def is_junk(name: str) -> bool:
 def parse(stem: str, bases: Container[str]) -> Part:
     """What ``stem`` is, given the bases of all samples of the split."""
     known = stem in bases
-    numbered = _CONTROL.fullmatch(stem)
+    numbered = _CONTROL.fullmatch(stem) if "_control_" in stem else None
     masked = stem[: -len(_MASK)] if stem.endswith(_MASK) else ""
     if known:
         shorter = numbered["base"] if numbered else masked

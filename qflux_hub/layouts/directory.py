@@ -155,17 +155,23 @@ class _Files:
 class _Folder:
     """A folder of a split, in whose sorted listing the files of a sample are looked up.
 
-    As a container, it has the bases of the prompts in it.
+    As a container, it has the bases of the prompts in it. Once it was looked at, it knows whether one of them is like
+    the name of a part; hardly ever is, and then no part has to be looked up among them.
     """
 
     def __init__(self, tree: Tree, path: str) -> None:
         self.path = path
         self.names = tree.files.get(path, ())
         self._cursor = Cursor(self.names)
+        self._has_bases_like_parts = True
 
     def __contains__(self, stem: object) -> bool:
-        names = self._cursor.between(*all_prompts(str(stem)))
-        return any(split_extension(name) == (stem, PROMPT_EXTENSION) for name in names)
+        if not (isinstance(stem, str) and (self._has_bases_like_parts or not may_be_part(stem))):
+            return False
+        for name in self._cursor.between(*all_prompts(stem)):
+            if split_extension(name) == (stem, PROMPT_EXTENSION):
+                return True
+        return False
 
     def bases(self) -> Iterator[str]:
         """What the samples are called, in order."""
@@ -198,8 +204,8 @@ class _Folder:
             if stem not in own:
                 if kind != _MEDIUM or not may_be_part(stem):
                     continue
-                part = parse(stem, bases)
-                if part.base not in own or part.role not in _USED:
+                part = parse(stem, own)
+                if part.role not in _USED or stem in bases:
                     continue
                 if part.role == "control" and stem not in files.media:
                     files.numbers.setdefault(part.base, []).append(part.index)
@@ -213,9 +219,11 @@ class _Folder:
     def look(self, bases: _Folder, used: Container[str] = _USED) -> _Look:
         """What there is to tell of the names in the folder, in which files of these roles are used."""
         look, last = _Look(), {_MEDIUM: "", _PROMPT: ""}
+        has_bases_like_parts = False
         for names in _together(self.names):
             parts = [split_extension(name) for name in names]
-            known = bases.known(stem for stem, _ in parts)
+            stems = {stem for stem, _ in parts}
+            known = bases.known(stems | {base_of(stem) for stem in stems if may_be_part(stem)})
             for name, (stem, ending) in zip(names, parts, strict=True):
                 kind = _KINDS.get(ending)
                 if kind is not None:
@@ -224,10 +232,15 @@ class _Folder:
                         continue
                     last[kind] = name
                 look.stems[kind] += 1
-                if kind == _MEDIUM and (stem not in known or may_be_part(stem)):
-                    part = parse(stem, bases)
+                if kind == _PROMPT:
+                    has_bases_like_parts = has_bases_like_parts or may_be_part(stem)
+                elif kind == _MEDIUM and (stem not in known or may_be_part(stem)):
+                    part = parse(stem, known)
+                    if part.role not in ("control", "mask") or stem in bases:
+                        part = parse(stem, bases)
                     if part.role not in used or part.shadowed:
                         look.strange[stem] = part
+        self._has_bases_like_parts = has_bases_like_parts
         return look
 
 
@@ -243,7 +256,8 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     if columns:
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
     controls, targets = _Folder(tree, f"{split}/{CONTROL_FOLDER}"), _Folder(tree, f"{split}/{TARGET_FOLDER}")
-    of_controls, of_targets = controls.look(targets), targets.look(targets, ("main", "mask"))
+    of_targets = targets.look(targets, ("main", "mask"))
+    of_controls = controls.look(targets)
     for folder, rivals in (
         (controls, of_controls.rivals[_MEDIUM]),
         (targets, of_targets.rivals[_MEDIUM]),
@@ -274,7 +288,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         if numbers:
             paths += [f"{controls.path}/{control.media[control_stem(base, number)]}" for number in numbers]
             _report_numbers(numbers, paths, key, found)
-        mask = _mask(base, control.media, target.media, targets, key, found)
+        mask = _mask(base, control.media, target.media, target.prompts, key, found)
         image = target.media.get(base)
         try:
             prompt = decode_prompt(tree.read(prompt_path), prompt_path, key, found)
