@@ -131,25 +131,28 @@ def may_be_part(stem: str) -> bool:
 
 
 def all_of(stem: str) -> tuple[str, str]:
-    """Among sorted names, those of files of this stem come from the first on and before the second, with others."""
+    """Where all files of a stem are among sorted names: from the first on and before the second, others between them.
+
+    Names have no slash, the sign that comes after the dot.
+    """
     return f"{stem}.", f"{stem}/"
 
 
 def all_parts(base: str) -> tuple[str, str]:
-    """As ``all_of``, but those of all the files that ``parse`` may find to be of one sample."""
+    """As ``all_of``, for the files of all stems that ``parse`` may take for parts of this sample."""
     return f"{base}.", f"{base}{_MASK}/"
 
 
 def all_prompts(stem: str) -> tuple[str, str]:
-    """As ``all_of``, but those of its prompts, in any case."""
+    """As ``all_of``, for prompts only; capital letters come first."""
     return f"{stem}{PROMPT_EXTENSION.upper()}", f"{stem}{PROMPT_EXTENSION}/"
 
 
 def in_order(stems: Iterable[str], known: Container[str]) -> Iterator[str]:
-    """Each of ``known`` once and in order, when ``stems`` has them in the order of their files' names.
+    """Each stem once and in order, where ``stems`` come in the order of their files' names; ``known`` has them all.
 
-    That is another order: "a-1.txt" comes before "a.txt", as a dot comes after a hyphen. So before a stem comes what it
-    begins with, up to a sign that is not after a dot.
+    That is another order: "a-1.txt" comes before "a.txt", because a hyphen comes before a dot. So wherever a stem goes
+    on with such a sign, or with a dot, the stem that ends there comes first.
     """
     last = ""
     for stem in stems:

@@ -27,7 +27,7 @@ _MANY = 1_000
 _RUN = 4_096
 """Names that are sorted at once; of a larger folder, sorted runs are merged."""
 _TOGETHER = 128
-"""Names in one string: an object for each name would take three times the memory, one for all could not be searched."""
+"""Names in one string: objects for all names take four times the memory; one string for all could not be searched."""
 
 
 class Tree(Protocol):
@@ -70,7 +70,7 @@ def unreadable(error: OSError, sample: tuple[str, str] | None = None, line: int 
 
 
 class Names(Sequence[str]):
-    """The sorted names of a folder, joined to pieces and made anew by whoever asks: a quarter of the memory of a list.
+    """The sorted names of a folder, joined in pieces and made anew for whoever asks: a quarter of the memory of a list.
 
     Names are joined with NUL, which no name has and which sorts before all that one can go on with. So pieces sort
     like the names that they begin with, and are searched like those.
@@ -121,20 +121,25 @@ class Names(Sequence[str]):
 
 
 def _merged(pieces: list[str]) -> Iterator[str]:
-    """The names of all pieces in order. Takes the pieces out of their list, so that they are freed as names are had."""
+    """The names of all pieces, each sorted in itself, in order. ``pieces`` is emptied meanwhile, which frees them.
+
+    What comes before the first name of all pieces to come is in those that were taken.
+    """
     pieces.sort(reverse=True)
     names: list[str] = []
     while pieces:
         names += "\0".join(pieces[-_RUN // _TOGETHER :]).split("\0")
         del pieces[-_RUN // _TOGETHER :]
         names.sort()
-        sure = bisect_left(names, pieces[-1]) if pieces else len(names)  # what is left begins with later names
+        sure = bisect_left(names, pieces[-1]) if pieces else len(names)
         yield from names[:sure]
         del names[:sure]
 
 
 class Cursor:
-    """Finds names in a sorted listing. The piece in which one lay is kept, so what lies beside it is found at once."""
+    """Finds names in a sorted listing, those of a small tree as well. The piece that was looked into last is kept, so
+    what lies near is found at once.
+    """
 
     __slots__ = ("_piece", "_pieces")
 
@@ -143,7 +148,7 @@ class Cursor:
         self._piece = [""]
 
     def __contains__(self, name: str) -> bool:
-        return name in self.between(name, name + "\0")
+        return name in self.between(name, name + "\x01")  # with a NUL, it would end before a piece that begins so
 
     def between(self, low: str, high: str) -> Iterable[str]:
         """The names from ``low`` on that come before ``high``, in order."""
@@ -153,6 +158,7 @@ class Cursor:
         return self._afar(low, high)
 
     def _afar(self, low: str, high: str) -> Iterable[str]:
+        """The same, from the last piece on that begins before ``low``; others are split when it comes to them."""
         at = max(bisect_left(self._pieces, low), 1)
         for piece in self._pieces[at - 1 : at]:
             self._piece = piece.split("\0")

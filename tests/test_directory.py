@@ -1,4 +1,6 @@
+import tracemalloc
 import unicodedata
+from collections import deque
 
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 from qflux_hub import check_dataset
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory
-from qflux_hub.tree import FolderTree
+from qflux_hub.sample import Blob
+from qflux_hub.tree import FolderTree, Names
 from tests.builders import lay, lay_split, picture, roles, scan, write
+from tests.layouttools import InMemory
 
 C, T = "train/control_images", "train/training_images"
 DOCUMENTED = (
@@ -449,3 +453,57 @@ def test_links_beside_the_splits_stop_nobody(tmp_path, tmp_path_factory):
     graves = {finding.where: finding.severity for finding in check_dataset(root).findings}
     assert (graves["venv/bin/python"], graves["latest"]) == ("note", "note")
     assert graves["train/control_images/b.png"] == "error"
+
+
+class Listed:
+    """A tree of nothing but names."""
+
+    def __init__(self, *paths):
+        self.name, self.findings = "listed", ()
+        self.files = {
+            folder: Names(sorted(path[len(folder) + 1 :] for path in paths if path.startswith(folder)))
+            for folder in (C, T)
+        }
+
+    def blob(self, path):
+        return Blob(path, 1, InMemory(b"x"))
+
+    def read(self, path):
+        return path.encode()
+
+
+def lay_many(count, form="photo-{}"):
+    bases = [form.format(number) for number in range(count)]
+    ends = (f"{C}/{{}}.png", f"{C}/{{}}_control_1.png", f"{C}/{{}}_mask.png", f"{T}/{{}}.txt", f"{T}/{{}}.png")
+    return bases, Listed(*(end.format(base) for base in bases for end in ends))
+
+
+@pytest.mark.parametrize(
+    "form", ["photo-{}", "{}", "{:05}", "photo.{}.x", "photo ({})", "{}_", "a_control_{}", "{}_mask"]
+)
+def test_among_many_samples_each_has_its_own_files(form):
+    bases, tree = lay_many(1_500, form)
+    findings = []
+    samples = list(directory.read(tree, "train", {}, findings.append))
+    assert findings == []
+    assert [sample.id for sample in samples] == sorted(bases)
+    for sample in samples:
+        base = sample.id
+        assert roles(sample) == {
+            "controls": [f"{C}/{base}.png", f"{C}/{base}_control_1.png"],
+            "mask": f"{C}/{base}_mask.png",
+            "target": f"{T}/{base}.png",
+        }
+        assert sample.prompt == f"{T}/{base}.txt"
+
+
+def test_reading_takes_no_more_memory_when_there_are_more_samples():
+    def peak(count):
+        _, tree = lay_many(count)
+        tracemalloc.start()
+        deque(directory.read(tree, "train", {}, print), maxlen=0)
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return taken
+
+    assert peak(12_000) < 1.2 * peak(3_000)

@@ -7,15 +7,20 @@ from hypothesis import strategies as st
 from qflux_hub.naming import (
     IMAGE_EXTENSIONS,
     Part,
+    all_of,
+    all_parts,
+    all_prompts,
     base_of,
     control_stem,
     fold,
+    in_order,
     is_image_name,
     is_junk,
     is_litter,
     is_split_name,
     legacy,
     mask_stem,
+    may_be_part,
     on_disk,
     parse,
     prefer,
@@ -186,3 +191,26 @@ def test_names_that_some_disk_takes_for_one_share_a_key():
 def test_an_old_name_speaks_of_a_sample_and_a_number():
     assert legacy("cat_dog_2") == Part("cat_dog", "legacy", 2)
     assert legacy("cat") is None
+
+
+STEMS = st.text("ab.-_ ", min_size=1, max_size=5).filter(lambda stem: not stem.startswith("."))
+
+
+@given(st.sets(STEMS), st.data())
+def test_stems_come_in_their_own_order_from_names_in_theirs(stems, data):
+    endings = st.sets(st.sampled_from([".txt", ".TXT", ".Txt"]), min_size=1)
+    names = sorted(stem + ending for stem in stems for ending in data.draw(endings))
+    assert [*in_order((split_extension(name)[0] for name in names), stems)] == sorted(stems)
+
+
+@given(STEMS, st.sampled_from(["", "_mask", "_control_1", "_control_20", "_control_x", "_1", "-"]))
+def test_the_files_of_a_stem_and_of_a_sample_lie_between_names_that_are_known(base, end):
+    for extension in (*IMAGE_EXTENSIONS, ".txt", ".TXT", ".Txt"):
+        name, part = f"{base}{end}{extension}", parse(base + end, {base})
+        low, high = all_of(base + end)
+        assert low <= name < high
+        low, high = all_parts(base)
+        assert low <= name < high or part.role not in ("main", "control", "mask")
+        low, high = all_prompts(base + end)
+        assert low <= name < high or extension.lower() != ".txt"
+    assert may_be_part(base + end) or part.role not in ("control", "mask")

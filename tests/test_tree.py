@@ -1,13 +1,16 @@
 import os
 import pickle
+import random
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qflux_hub.errors import LayoutError, UsageError
 from qflux_hub.layouts import directory
 from qflux_hub.sample import stamp
-from qflux_hub.tree import FolderTree, stamp_of
+from qflux_hub.tree import Cursor, FolderTree, Names, stamp_of
 from tests.builders import lay, lay_split, scan, write
 
 
@@ -244,3 +247,37 @@ def test_a_file_that_cannot_be_opened_is_reported_and_the_rest_is_read(tmp_path)
         ("unreadable-file", "train/training_images/a.txt", ("train", "a")),
         ("unreadable-file", "train/control_images/b.png", ("train", "b")),
     ]
+
+
+def test_the_names_of_a_large_folder_are_sorted_in_runs_and_found():
+    names = [f"{number}{end}" for number in range(10_000) for end in (".png", "-\u00e4.png")]
+    shuffled = random.Random(1).sample(names, len(names))  # noqa: S311 - no secret
+    listed = Names.sorted(iter(shuffled))
+    names.sort()
+    assert isinstance(listed, Names)
+    assert (len(listed), list(listed)) == (20_000, names)
+    assert (listed[0], listed[12_345], listed[-1], listed[5:900:7]) == (
+        names[0],
+        names[12_345],
+        names[-1],
+        names[5:900:7],
+    )
+    assert all(name in listed for name in shuffled[:500])
+    assert not any(name in listed for name in ("", "!", "12", "12.pn", "12.png!", "zzz"))
+    with pytest.raises(IndexError):
+        listed[20_000]
+    assert Names.sorted(iter(["b", "a"])) == ["a", "b"]
+
+
+NAMES = st.text("ab.-_", min_size=1, max_size=4)
+
+
+@given(st.sets(NAMES), st.lists(st.tuples(NAMES, NAMES)))
+def test_a_cursor_finds_the_names_between_two_wherever_it_looked_before(some, asked):
+    names = sorted(some | {f"b{number}" for number in range(300)})
+    for listing in (names, Names(names), sorted(some)):
+        cursor = Cursor(listing)
+        for low, high in (*asked, *sorted(asked)):
+            assert list(cursor.between(low, high)) == [name for name in listing if low <= name < high]
+            assert (low in cursor) == (low in listing)
+        assert all(name in cursor for name in listing)
