@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -138,9 +138,9 @@ def all_of(stem: str) -> tuple[str, str]:
     return f"{stem}.", f"{stem}/"
 
 
-def all_parts(base: str) -> tuple[str, str]:
-    """As ``all_of``, for the files of all stems that ``parse`` may take for parts of this sample."""
-    return f"{base}.", f"{base}{_MASK}/"
+def all_parts(bases: Sequence[str]) -> tuple[str, str]:
+    """As ``all_of``, for the files of all stems that ``parse`` may take for parts of these samples, sorted ones."""
+    return bases[0], max(f"{base}{_MASK}/" for base in bases)
 
 
 def all_prompts(stem: str) -> tuple[str, str]:

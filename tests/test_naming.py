@@ -209,7 +209,7 @@ def test_the_files_of_a_stem_and_of_a_sample_lie_between_names_that_are_known(ba
         name, part = f"{base}{end}{extension}", parse(base + end, {base})
         low, high = all_of(base + end)
         assert low <= name < high
-        low, high = all_parts(base)
+        low, high = all_parts([base])
         assert low <= name < high or part.role not in ("main", "control", "mask")
         low, high = all_prompts(base + end)
         assert low <= name < high or extension.lower() != ".txt"

@@ -9,7 +9,7 @@ Of a sample nothing is held: its files are looked up in the sorted listing. Only
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from unicodedata import normalize
@@ -194,11 +194,10 @@ class _Folder:
         parts = ((name, *split_extension(name)) for name in self._cursor.between(*all_of(stem)))
         return [name for name, own, extension in parts if own == stem and _KINDS.get(extension) == kind]
 
-    def samples(self, wanted: Collection[str], bases: Container[str]) -> _Files:
-        """The files of these samples, found by one look at all names between theirs."""
+    def samples(self, wanted: Sequence[str], bases: Container[str]) -> _Files:
+        """The files of these samples, sorted ones, found by one look at all names between theirs."""
         files, own = _Files(), set(wanted)
-        lows, highs = zip(*map(all_parts, wanted), strict=True)
-        for name in self._cursor.between(min(lows), max(highs)):
+        for name in self._cursor.between(*all_parts(wanted)):
             stem, extension = split_extension(name)
             kind = _KINDS.get(extension)
             if stem not in own:
