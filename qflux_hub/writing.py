@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -41,7 +42,7 @@ from qflux_hub.naming import (
 from qflux_hub.parts import SMALL, compared
 from qflux_hub.report import Finding, Loss, Task
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
-from qflux_hub.spill import Lazy, Spilled, Table
+from qflux_hub.spill import Lazy, Mapped, Spilled, Table
 from qflux_hub.tree import stamp_of
 
 WORKERS, FETCHERS = 4, 16
@@ -107,6 +108,11 @@ class Plan(Lazy[Placed]):
         self.size += files
         self.sizes.append(shards.row_size(files, one.prompt, one.extra, one.captions))
         self._told.append((one.id, *texts, one.paths, captions, one.regrouped))
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids as they will be read back."""
+        return Mapped(self._told, itemgetter(0))
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -326,13 +326,12 @@ class _Reader:
         """The id of a row: its column's, else the stem of its first image, else its number."""
         given = roles.text(text[self.chosen.id]) if self.chosen.id else None
         name = given or (stem(base_name(image.path)) if image and image.path else f"{self.number:08}")
-        if name in self.used and given:
+        if given and not self.used.claim(name):
             message = f"{place}: the id {name!r} stands in an earlier row already."
             found(codes.DUPLICATE_ID(self.path, message, line=self.number, sample=(self.split, name)))
             return None
-        while name in self.used:
+        while not given and not self.used.claim(name):
             name = f"{name}-{self.number}"
-        self.used.claim(name)
         return name
 
     def _blob(self, cell: _Image, folder: str, fallback: str) -> Blob:
@@ -342,9 +341,8 @@ class _Reader:
             kind = format_of(cell.head())
             name += EXTENSIONS[kind][0] if kind else ""
         path = f"{self.split}/{folder}/{name}"
-        if path in self.names:  # a name means one content, wherever samples are looked at
-            path = f"{self.split}/{folder}/{len(self.names)}/{name}"
-        self.names.claim(path)
+        if not self.names.claim(path):  # a name means one content, wherever samples are looked at
+            self.names.claim(path := f"{self.split}/{folder}/{len(self.names)}/{name}")
         return Blob(path, cell.length, cell)
 
 
@@ -459,6 +457,9 @@ class _Cell:
         with self("") as file:
             return file.read(4096)
 
+    def __reduce__(self) -> tuple[type[_Cell], tuple[object, ...]]:
+        return _Cell, (self.store, self.group, self.column, self.at, self.length, self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class _Direct:
@@ -478,6 +479,9 @@ class _Direct:
     def head(self) -> bytes:
         """Its first bytes."""
         return replace(self.member, size=min(self.length, 4096)).bytes()
+
+    def __reduce__(self) -> tuple[type[_Direct], tuple[object, ...]]:
+        return _Direct, (self.member, self.path)
 
 
 _Image = _Cell | _Direct

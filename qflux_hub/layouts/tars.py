@@ -38,7 +38,7 @@ from qflux_hub.naming import (
 from qflux_hub.parts import SMALL, part_of
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
-from qflux_hub.spill import Mapped, Spilled, Table
+from qflux_hub.spill import Spilled, Table
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, extension, has_media, require_unchanged, verified
 
@@ -387,10 +387,9 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
 def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The tars of each split, numbered in the order of the samples."""
     for split, plan in placed.items():
-        used = Table()
-        keys = Spilled(_key(one.id, used) for one in plan)
-        ids, window = Mapped(plan, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
-        for number, piece in enumerate(shards.cut(ids, plan.sizes, window)):
+        used, window = Table(), shards.shard_window(shards.DEFAULT_TARGET)
+        keys = Spilled(_key(name, used) for name in plan.ids)
+        for number, piece in enumerate(shards.cut(plan.ids, plan.sizes, window)):
             part = slice(piece.start, piece.stop)
             pour, reads = partial(_pour, keys[part], plan[part]), partial(_reads, plan[part])
             yield Output(f"{split}-{number:05}.tar", pour=pour, reads=reads)
