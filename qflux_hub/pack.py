@@ -31,8 +31,7 @@ from qflux_hub.features import PROMPT, columns, features
 from qflux_hub.naming import Kind
 from qflux_hub.pages import pages
 from qflux_hub.sample import CAPTIONS, Blob, Sample
-from qflux_hub.shards import ROW_GROUP, cut, encoded_size
-from qflux_hub.spill import Mapped
+from qflux_hub.shards import ROW_GROUP, Rows, encoded_size
 from qflux_hub.tree import stamp_of
 
 _TOGETHER = 4_096
@@ -117,10 +116,11 @@ def pack(
     text = [prompt, "id", *(f"{name}.list.element" if name == CAPTIONS else name for name in extra)]
     leaves = [_leaf(name) for name in held]
     uncompressed = {leaf: "none" for name in leaves for leaf in (name, name.removesuffix("bytes") + "path")}
-    sizes = array("Q", map(encoded_size, samples))
-    groups = list(cut(Mapped(samples, lambda sample: sample.id), sizes, ROW_GROUP))
-    most = max(sum(sizes[group.start : group.stop]) for group in groups)
-    rooms = {name: _Room(most) for name in held}
+    rows = Rows(ROW_GROUP)
+    for sample in samples:
+        rows.add(sample.id, encoded_size(sample))
+    groups = [*rows.cut()]
+    rooms = {name: _Room(max(map(rows.size, groups))) for name in held}
     with pq.ParquetWriter(
         out,
         plan,

@@ -155,9 +155,11 @@ def _plan_split(
 ) -> SplitPlan:
     known = remote.indexes.get(name)
     places = {entry.id: entry for entry in known.entries} if known else {}
-    sizes = [entry.encoded for entry in rows]
+    lengths = shards.Rows(shards.shard_window(target))
+    for entry in rows:
+        lengths.add(entry.id, entry.encoded)
     planned = []
-    for piece in shards.cut([entry.id for entry in rows], sizes, shards.shard_window(target)):
+    for piece in lengths.cut():
         part = rows[piece.start : piece.stop]
         path = index.shard_path(name, part[0].id)
         digest = index.digest(part, target, extra, LAYOUT_VERSION, held)

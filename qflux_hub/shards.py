@@ -9,6 +9,7 @@ Parquet.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ MAX_SHARDS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A piece ends where its size lies in [least, most] bytes; ``part`` selects which bytes of the id's hash vote."""
+    """A piece ends where its size lies in [least, most] bytes; ``part`` selects which 8 bytes of an id's hash vote."""
 
     least: int
     most: int
@@ -58,34 +59,47 @@ def target_size(total: int, wanted: int = DEFAULT_TARGET) -> int:
     return wanted
 
 
-def cut(ids: Sequence[str], sizes: Sequence[int], window: Window) -> Iterator[range]:
-    """Cut samples, given in order by id and encoded size, into ranges of positions.
+class Rows:
+    """Rows in their order, to be cut: of each, only its encoded size and the vote of its id are held, 16 bytes."""
 
-    What is left at the end is one piece when it fits (so the last may be small, and none is smaller than
-    ``window.least`` but the last). A single sample larger than ``window.most`` gets a piece that ends with it. Only
-    ids that can end a piece are asked for: none when all fits into one.
-    """
-    start, left = 0, sum(sizes)
-    while left > window.most:
-        end, size = _end(ids, sizes, start, window)
-        yield range(start, end)
-        left -= size
-        start = end
-    if start < len(sizes):
-        yield range(start, len(sizes))
+    def __init__(self, window: Window) -> None:
+        self._window, self._sizes, self._votes = window, array("Q"), array("Q")
 
+    def add(self, name: str, size: int) -> None:
+        """The next row has this id and encoded size."""
+        self._sizes.append(size)
+        self._votes.append(int.from_bytes(hashlib.sha256(name.encode()).digest()[self._window.part], "big"))
 
-def _end(ids: Sequence[str], sizes: Sequence[int], start: int, window: Window) -> tuple[int, int]:
-    """The position after the last sample of the piece that begins at ``start``, and the size of that piece."""
-    size, best, at = 0, None, start
-    while at < len(sizes):
-        size += sizes[at]
-        at += 1
-        if size > window.most and best is not None:
-            break
-        if size >= window.least:
-            vote = hashlib.sha256(ids[at - 1].encode()).digest()[window.part]
-            best = min(best, (vote, at, size)) if best is not None else (vote, at, size)
-            if size > window.most:
+    def size(self, piece: range) -> int:
+        """The encoded size of the rows at these positions."""
+        return sum(self._sizes[piece.start : piece.stop])
+
+    def cut(self) -> Iterator[range]:
+        """The rows in pieces, as ranges of positions.
+
+        What is left at the end is one piece when it fits (so the last may be small, and none is smaller than
+        ``window.least`` but the last). A single row larger than ``window.most`` gets a piece that ends with it.
+        """
+        start, left = 0, sum(self._sizes)
+        while left > self._window.most:
+            end, size = self._end(start)
+            yield range(start, end)
+            left -= size
+            start = end
+        if start < len(self._sizes):
+            yield range(start, len(self._sizes))
+
+    def _end(self, start: int) -> tuple[int, int]:
+        """The position after the last row of the piece that begins at ``start``, and the size of that piece."""
+        size, best, at = 0, None, start
+        while at < len(self._sizes):
+            size += self._sizes[at]
+            at += 1
+            if size > self._window.most and best is not None:
                 break
-    return best[1:] if best is not None else (at, size)
+            if size >= self._window.least:
+                own = self._votes[at - 1], at, size
+                best = min(best, own) if best is not None else own
+                if size > self._window.most:
+                    break
+        return best[1:] if best is not None else (at, size)

@@ -95,8 +95,8 @@ class Plan(Lazy[Placed]):
         self._told = Spilled[tuple[Any, ...]]()
         self.size = 0
         """Bytes of all files that have a place."""
-        self.sizes = array("Q")
-        """The bytes that each sample adds to a shard."""
+        self.rows = shards.Rows(shards.shard_window(shards.DEFAULT_TARGET))
+        """Where they are cut, if they lie in shards."""
 
     def add(self, one: Placed) -> None:
         """Let it come next."""
@@ -106,7 +106,7 @@ class Plan(Lazy[Placed]):
         self._numbers.append(one.number)
         files = sum(blob.size for _, blob in one.files())
         self.size += files
-        self.sizes.append(shards.row_size(files, one.prompt, one.extra, one.captions))
+        self.rows.add(one.id, shards.row_size(files, one.prompt, one.extra, one.captions))
         self._told.append((one.id, *texts, one.paths, captions, one.regrouped))
 
     @property

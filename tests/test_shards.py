@@ -1,14 +1,20 @@
 import random
 import time
-from array import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qflux_hub.shards import DEFAULT_TARGET, MAX_SHARDS, MB, ROW_GROUP, Window, cut, shard_window, target_size
+from qflux_hub.shards import DEFAULT_TARGET, MAX_SHARDS, MB, ROW_GROUP, Rows, Window, shard_window, target_size
 
 SMALL = Window(70, 160, slice(0, 8))
+
+
+def cut(ids, sizes, window):
+    rows = Rows(window)
+    for name, size in zip(ids, sizes, strict=True):
+        rows.add(name, size)
+    return rows.cut()
 
 
 def pieces(samples, window):
@@ -64,26 +70,6 @@ def test_what_fits_into_one_piece_is_not_cut():
 
 def test_samples_without_size_are_cut_like_others():
     assert list(cut(["a", "b"], [0, 0], SMALL)) == [range(2)]
-
-
-class Asked:
-    """Ids that remember which of them were asked for."""
-
-    def __init__(self):
-        self.positions = []
-
-    def __getitem__(self, position):
-        self.positions.append(position)
-        return f"{position:04d}"
-
-
-def test_only_ids_that_can_end_a_piece_are_asked_for():
-    ids = Asked()
-    assert list(cut(ids, array("Q", [10] * 16), SMALL)) == [range(16)]
-    assert ids.positions == []
-    first, *_ = cut(ids, array("Q", [10] * 17), SMALL)
-    assert ids.positions == [*range(6, 16)]
-    assert first == next(cut([f"{number:04d}" for number in range(17)], [10] * 17, SMALL))
 
 
 def realistic(count, rng):

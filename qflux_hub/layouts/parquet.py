@@ -24,7 +24,7 @@ from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from qflux_hub import codes, media, pages, shards
+from qflux_hub import codes, media, pages
 from qflux_hub.errors import DataError, VerificationError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.splitting import illegal, legal
@@ -640,34 +640,35 @@ def _placed(number: int, sample: Sample, texts: Callable[[], Collection[str]]) -
 
 def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples. All have the same columns of media."""
-    return files({split: (Mapped(plan, _held), plan.sizes) for split, plan in placed.items()})
+    return files(placed, _held)
 
 
 def files(
-    held: Mapping[str, tuple[Sequence[Sample], Sequence[int]]],
+    placed: Mapping[str, Plan],
+    make: Callable[[Placed], Sample],
     columns: Mapping[str, Kind] | None = None,
     prompt: str = "prompt",
 ) -> Iterator[Output]:
-    """The files of each split, of which the samples and their sizes are given.
+    """The files of each split, in which samples lie as ``make`` makes them.
 
     They have these columns of media, or those that the samples need, and the one for prompts.
     """
+    held = {split: Mapped(plan, make) for split, plan in placed.items()}
     texts, captions = {split: dict[str, None]() for split in held}, set[str]()
 
     def every() -> Iterator[tuple[str, str]]:
         """(column, file name) of all media; on the way, the further texts are noted."""
-        for split, (samples, _) in held.items():
+        for split, samples in held.items():
             for sample in samples:
                 texts[split].update(dict.fromkeys(sample.extra))
                 captions.update([split] if sample.captions else [])
                 yield from ((media.column(role, blob.name), blob.name) for role, blob in sample.media())
 
     found = media.of_dataset(every())
-    for split, (samples, sizes) in held.items():
-        ids, window = Mapped(samples, lambda one: one.id), shards.shard_window(shards.DEFAULT_TARGET)
-        pieces, extra = list(shards.cut(ids, sizes, window)), [*texts[split], *([CAPTIONS] * (split in captions))]
+    for split, plan in placed.items():
+        pieces, extra = [*plan.rows.cut()], [*texts[split], *([CAPTIONS] * (split in captions))]
         for number, piece in enumerate(pieces):
-            part = samples[piece.start : piece.stop]
+            part = held[split][piece.start : piece.stop]
             path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
             yield Output(path, pour=partial(_pour, part, extra, columns or found, prompt), reads=partial(_reads, part))
 

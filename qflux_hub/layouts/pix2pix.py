@@ -13,7 +13,6 @@ from qflux_hub.layouts import parquet, roles
 from qflux_hub.naming import is_image_name
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_OTHERS, TARGET, Sample
-from qflux_hub.spill import Mapped
 from qflux_hub.tree import Tree
 from qflux_hub.writing import Fitting, Output, Placed, Plan
 
@@ -73,8 +72,7 @@ def _placed(number: int, sample: Sample) -> Placed:
 
 def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The files of each split, numbered in the order of the samples."""
-    held = {split: (Mapped(plan, _held), plan.sizes) for split, plan in placed.items()}
-    return parquet.files(held, {_EDITED: "image", _INPUT: "image"}, prompt=_PROMPT)
+    return parquet.files(placed, _held, {_EDITED: "image", _INPUT: "image"}, prompt=_PROMPT)
 
 
 def _held(one: Placed) -> Sample:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
 
-from qflux_hub import codes, shards
+from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.splitting import illegal, legal
@@ -387,9 +387,9 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
 def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The tars of each split, numbered in the order of the samples."""
     for split, plan in placed.items():
-        used, window = Table(), shards.shard_window(shards.DEFAULT_TARGET)
+        used = Table()
         keys = Spilled(_key(name, used) for name in plan.ids)
-        for number, piece in enumerate(shards.cut(plan.ids, plan.sizes, window)):
+        for number, piece in enumerate(plan.rows.cut()):
             part = slice(piece.start, piece.stop)
             pour, reads = partial(_pour, keys[part], plan[part]), partial(_reads, plan[part])
             yield Output(f"{split}-{number:05}.tar", pour=pour, reads=reads)
