@@ -52,17 +52,17 @@ def named() -> tuple[str, ...]:
     return tuple(_ROLES)
 
 
-def of_dataset(media: Iterable[tuple[str, str]]) -> dict[str, Kind]:
-    """The columns that a dataset with these (column, file name) has, in the order on disk, and what they hold.
+def of_dataset(media: Iterable[tuple[str, Kind]]) -> dict[str, Kind]:
+    """The columns that a dataset with files of these columns and kinds has, in the order on disk, and what they hold.
 
     A dataset whose controls, masks and targets are images has all documented columns; any other has those that it
     uses. A column of no role holds files of any kind when they differ.
     """
     kinds: dict[str, Kind] = {}
-    for own, name in media:
+    for own, found in media:
         if own in _ROLES:
             kinds[own] = _ROLES[own][1]
-        elif kinds.setdefault(own, found := kind_of(name)) != found:
+        elif kinds.setdefault(own, found) != found:
             kinds[own] = "file"
     if not any(own in _ROLES and own not in IMAGES for own in kinds):
         kinds = {**IMAGES, **kinds}

@@ -141,7 +141,7 @@ def make(
 
 def columns(rows: Iterable[Entry]) -> dict[str, Kind]:
     """The columns that the media of these rows have, and what they hold."""
-    return media.of_dataset((one.role, one.name) for row in rows for one in row.media)
+    return media.of_dataset((one.role, kind_of(one.name)) for row in rows for one in row.media)
 
 
 def _plan_split(

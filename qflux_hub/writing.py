@@ -25,14 +25,16 @@ from typing import Any, BinaryIO, Protocol
 
 from blake3 import blake3
 
-from qflux_hub import codes, disk, shards
+from qflux_hub import codes, disk, media, shards
 from qflux_hub.errors import DataError, OutsideRootError, RefusedError, UsageError, VerificationError
 from qflux_hub.naming import (
     LONGEST,
     MEDIA_EXTENSIONS,
     PROMPT_EXTENSION,
+    Kind,
     control_stem,
     is_litter,
+    kind_of,
     mask_stem,
     on_disk,
     parse,
@@ -97,6 +99,12 @@ class Plan(Lazy[Placed]):
         """Bytes of all files that have a place."""
         self.rows = shards.Rows(shards.shard_window(shards.DEFAULT_TARGET))
         """Where they are cut, if they lie in shards."""
+        self.media: set[tuple[str, Kind]] = set()
+        """The columns and kinds of files that have a place."""
+        self.extra: dict[str, None] = {}
+        """The names of further texts, in the order in which they come."""
+        self.captions = False
+        """Whether some have several."""
 
     def add(self, one: Placed) -> None:
         """Let it come next."""
@@ -104,8 +112,14 @@ class Plan(Lazy[Placed]):
         texts = None if one.prompt == own.prompt else one.prompt, None if one.extra == own.extra else dict(one.extra)
         captions = None if one.captions == own.captions else one.captions
         self._numbers.append(one.number)
-        files = sum(blob.size for _, blob in one.files())
+        files = 0
+        for path, (role, blob) in zip(one.paths, own.media(), strict=True):
+            if path:
+                files += blob.size
+                self.media.add((media.column(role, blob.name), kind_of(blob.name)))
         self.size += files
+        self.extra.update(dict.fromkeys(one.extra))
+        self.captions = self.captions or bool(one.captions)
         self.rows.add(one.id, shards.row_size(files, one.prompt, one.extra, one.captions))
         self._told.append((one.id, *texts, one.paths, captions, one.regrouped))
 

@@ -15,9 +15,10 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -332,78 +333,69 @@ def _may_stand(column: str) -> bool:
 
 def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """All files, each once, then the tables. All tables have the same columns, or `datasets` refuses them."""
-    written, shape = Table(), _Shape()
-    for split, plan in placed.items():
+    written = Table()
+    for plan in placed.values():
         for one in plan:
-            shape.add(split, one)
             yield from (Output(path, blob) for path, blob in one.files() if written.claim(path))
+    columns = _columns(placed.values())
+    even = len({(frozenset(_roles(plan)), frozenset(plan.extra), plan.captions) for plan in placed.values()}) == 1
     for split, plan in placed.items():
         above = f"{split}/" if next(plan[0].files())[0].startswith(f"{split}/") else ""
-        rows = Mapped(plan, partial(_record, split, shape))
-        if shape.is_even():
+        rows = Mapped(plan, partial(_record, split, columns))
+        if even:
             yield Output.of_lines(f"{above}metadata.jsonl", partial(_as_json, rows))
         else:  # a column without any value in one split has no type in JSON, and another in the other split
-            yield Output(f"{above}metadata.parquet", pour=partial(_pour, rows, shape))
+            yield Output(f"{above}metadata.parquet", pour=partial(_pour, rows, columns))
 
 
-class _Shape:
-    """The columns that tables have in common, once all samples are in, and which of them have a value in each split."""
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of a table beside id and prompt; ``files`` has that of each role and of each name without one."""
 
-    def __init__(self) -> None:
-        self.extra: dict[str, None] = {}
-        self._kinds: dict[str, set[str]] = {}
-        self._valued: dict[str, set[tuple[str, str]]] = {}
-
-    def add(self, split: str, one: Placed) -> None:
-        """Let them hold this sample."""
-        valued = self._valued.setdefault(split, set())
-        for path, (role, _) in zip(one.paths, one.source.media(), strict=True):
-            if path:
-                self._kinds.setdefault(role, set()).add(media.column(role, path))
-                valued.add(("file", role))
-        self.extra.update(dict.fromkeys(one.extra))
-        valued.update(("text", name) for name, text in one.extra.items() if text is not None)
-        valued.update([("list", CAPTIONS)] if one.captions else [])
-
-    @cached_property
-    def lists(self) -> list[str]:
-        """The columns of lists of texts."""
-        return [CAPTIONS] if any(("list", CAPTIONS) in valued for valued in self._valued.values()) else []
-
-    @cached_property
-    def files(self) -> dict[str, str]:
-        """The column that names the files of each role, and of each name without one."""
-        kinds = self._kinds
-        order = [*(role for role in ROLES if role in kinds), *sorted(kinds.keys() - set(ROLES))]
-        names = {role: next(iter(kinds[role])) if len(kinds[role]) == 1 else _MIXED[role] for role in order}
-        return {role: f"{name}_file_name{'s' * (role == CONTROLS)}" for role, name in names.items()}
-
-    def is_even(self) -> bool:
-        """Whether every split has a value in every column."""
-        every = {("file", role) for role in self._kinds} | {("text", name) for name in self.extra}
-        every |= {("list", name) for name in self.lists}
-        return all(valued >= every for valued in self._valued.values())
+    lists: Sequence[str]
+    files: Mapping[str, str]
+    extra: Sequence[str]
 
 
-def _record(split: str, shape: _Shape, one: Placed) -> dict[str, Any]:
-    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt} | {name: list(one.captions) for name in shape.lists}
-    for role, column in shape.files.items():
+def _columns(plans: Collection[Plan]) -> _Columns:
+    kinds: dict[str, set[str]] = {}
+    for plan in plans:
+        for role, columns in _roles(plan).items():
+            kinds.setdefault(role, set()).update(columns)
+    order = [*(role for role in ROLES if role in kinds), *sorted(kinds.keys() - set(ROLES))]
+    names = {role: next(iter(kinds[role])) if len(kinds[role]) == 1 else _MIXED[role] for role in order}
+    files = {role: f"{name}_file_name{'s' * (role == CONTROLS)}" for role, name in names.items()}
+    lists = [CAPTIONS] if any(plan.captions for plan in plans) else []
+    return _Columns(lists, files, [*dict.fromkeys(name for plan in plans for name in plan.extra)])
+
+
+def _roles(plan: Plan) -> dict[str, set[str]]:
+    """The columns in which files of each role, and of each name without one, would lie in Parquet."""
+    found: dict[str, set[str]] = {}
+    for column, _ in plan.media:
+        found.setdefault(media.role(column), set()).add(column)
+    return found
+
+
+def _record(split: str, columns: _Columns, one: Placed) -> dict[str, Any]:
+    row: dict[str, Any] = {_ID: one.id, _PROMPT: one.prompt} | {name: list(one.captions) for name in columns.lists}
+    for role, column in columns.files.items():
         paths = [path.removeprefix(f"{split}/") for path in one.of(role)]
         row[column] = paths if role == CONTROLS else next(iter(paths), None)
-    return row | {name: one.extra.get(name) for name in shape.extra}
+    return row | {name: one.extra.get(name) for name in columns.extra}
 
 
 def _as_json(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     return (f"{json.dumps(row, ensure_ascii=False)}\n".encode() for row in rows)
 
 
-def _pour(rows: Iterable[dict[str, Any]], shape: _Shape, sink: Sink, _: Callable[[int], None]) -> None:
+def _pour(rows: Iterable[dict[str, Any]], columns: _Columns, sink: Sink, _: Callable[[int], None]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lists = [*shape.lists, shape.files.get(CONTROLS, "")]
-    columns = [_ID, _PROMPT, *shape.lists, *shape.files.values(), *shape.extra]
-    schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name in lists else pa.string()) for name in columns])
+    lists = [*columns.lists, columns.files.get(CONTROLS, "")]
+    names = [_ID, _PROMPT, *columns.lists, *columns.files.values(), *columns.extra]
+    schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name in lists else pa.string()) for name in names])
     rest, batches = iter(rows), list[pa.RecordBatch]()
     while some := list(islice(rest, _TOGETHER)):
         batches.append(pa.RecordBatch.from_pylist(some, schema=schema))

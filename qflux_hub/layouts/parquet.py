@@ -653,22 +653,12 @@ def files(
 
     They have these columns of media, or those that the samples need, and the one for prompts.
     """
-    held = {split: Mapped(plan, make) for split, plan in placed.items()}
-    texts, captions = {split: dict[str, None]() for split in held}, set[str]()
-
-    def every() -> Iterator[tuple[str, str]]:
-        """(column, file name) of all media; on the way, the further texts are noted."""
-        for split, samples in held.items():
-            for sample in samples:
-                texts[split].update(dict.fromkeys(sample.extra))
-                captions.update([split] if sample.captions else [])
-                yield from ((media.column(role, blob.name), blob.name) for role, blob in sample.media())
-
-    found = media.of_dataset(every())
+    found = media.of_dataset(one for plan in placed.values() for one in plan.media)
     for split, plan in placed.items():
-        pieces, extra = [*plan.rows.cut()], [*texts[split], *([CAPTIONS] * (split in captions))]
+        held, pieces = Mapped(plan, make), [*plan.rows.cut()]
+        extra = [*plan.extra, *([CAPTIONS] * plan.captions)]
         for number, piece in enumerate(pieces):
-            part = held[split][piece.start : piece.stop]
+            part = held[piece.start : piece.stop]
             path = f"data/{split}-{number:05}-of-{len(pieces):05}.parquet"
             yield Output(path, pour=partial(_pour, part, extra, columns or found, prompt), reads=partial(_reads, part))
 

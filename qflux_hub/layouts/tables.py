@@ -387,12 +387,11 @@ def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
 
 def _lines(plan: Plan, masks: Table) -> Iterator[bytes]:
     """The lines of a table. Columns that no row needs are left out: id and mask where the files' names say the same."""
-    controls, columns, extra = 1, set[str](), list[str]()
+    controls, columns = 1, {CAPTIONS} if plan.captions else set[str]()
     for one in plan:
-        controls, extra = max(controls, len(one.of(CONTROLS))), extra or list(one.extra)
+        controls = max(controls, len(one.of(CONTROLS)))
         columns.update(["image"] if one.of(TARGET) else [])
         columns.update(["mask"] if one.of(MASK) and not _finds_its_mask(one, masks) else [])
-        columns.update([CAPTIONS] if one.captions else [])
     columns.update([] if _are_called_by_files(plan) else ["id"])
 
     def cells(one: Placed) -> Iterator[str]:
@@ -407,12 +406,12 @@ def _lines(plan: Plan, masks: Table) -> Iterator[bytes]:
         yield one.prompt
         if CAPTIONS in columns:
             yield json.dumps(one.captions, ensure_ascii=False) if one.captions else ""
-        yield from (one.extra[column] or "" for column in extra)
+        yield from (one.extra[column] or "" for column in plan.extra)
 
     first = [name for name in ("id", "image") if name in columns]
     numbered = [f"control_{number}" if number else "control" for number in range(controls)]
     last = [name for name in ("mask", "prompt", CAPTIONS) if name in columns or name == "prompt"]
-    yield _line([*first, *numbered, *last, *extra])
+    yield _line([*first, *numbered, *last, *plan.extra])
     yield from (_line(cells(one)) for one in plan)
 
 
