@@ -368,7 +368,8 @@ class Folder:
         self.root = Path(root)
         self._copiers, self._pouring = copiers, threading.Semaphore(WORKERS)
         self._real = os.path.realpath(self.root)
-        self._ready: set[Path] = set()
+        self._prefix = f"{self.root}/"
+        self._ready: set[str] = set()
 
     def write(
         self,
@@ -395,7 +396,7 @@ class Folder:
                 paths.claim(output.path)
                 final = self._place(output.path)
                 if os.path.lexists(final):
-                    size = self._size_if_equal(final, output)
+                    size = self._size_if_equal(Path(final), output)
                     if size is None:
                         different += 1
                         first += [output.path] if different <= _AT_MOST else []
@@ -441,17 +442,20 @@ class Folder:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _place(self, path: str) -> Path:
-        """Where a file will lie, which is inside, also when links are followed."""
-        final = self.root / path
-        if final.parent not in self._ready:
-            real = os.path.realpath(final.parent)
+    def _place(self, path: str) -> str:
+        """Where a file will lie, which is inside, also when links are followed.
+
+        As text: to make `Path`s takes a tenth of the time of small files (measured).
+        """
+        folder = path.rpartition("/")[0]
+        if folder not in self._ready:
+            real = os.path.realpath(self._prefix + folder)
             if real != self._real and not real.startswith(self._real.rstrip(os.sep) + os.sep):
                 raise OutsideRootError(
                     f"{path} would be written to {real}, outside of {self.root}.", hint="Remove the link."
                 )
-            self._ready.add(final.parent)
-        return final
+            self._ready.add(folder)
+        return self._prefix + path
 
     def _size_if_equal(self, final: Path, output: Output) -> int | None:
         """The size of the file that is there, if it is what would be written."""
@@ -480,13 +484,14 @@ class Folder:
     def _make(self, output: Output, task: Task) -> int:
         """Write one file beside its place, and move it there when it is whole."""
         final = self._place(output.path)
-        beside = final.parent / f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}.qflux-part"
+        above, slash, name = final.rpartition("/")
+        beside = f"{above}{slash}.{hashlib.sha256(name.encode()).hexdigest()[:16]}.qflux-part"
         try:
             try:
-                file = beside.open("w+b", buffering=0)
+                file = open(beside, "w+b", buffering=0)  # noqa: PTH123, SIM115 - closed below
             except FileNotFoundError:
-                final.parent.mkdir(parents=True, exist_ok=True)
-                file = beside.open("w+b", buffering=0)
+                os.makedirs(above, exist_ok=True)  # noqa: PTH103
+                file = open(beside, "w+b", buffering=0)  # noqa: PTH123, SIM115
             try:
                 with file:
                     sink = _Written(file, None if output.blob and output.blob.sha256 else blake3())
@@ -496,10 +501,10 @@ class Folder:
                         with self._pouring:  # a shard takes memory
                             _pour(output, sink, task.advance)
                     _require_written(file, sink.digest, output)
-                beside.replace(final)
+                os.replace(beside, final)  # noqa: PTH105
             except BaseException:
                 with suppress(OSError):
-                    beside.unlink()
+                    os.unlink(beside)  # noqa: PTH108
                 raise
         except OSError as error:
             place = Path(error.filename or beside)
