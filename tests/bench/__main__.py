@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.bench.edits import curve, edit, killed
 from tests.bench.hubs import hub
-from tests.bench.layouts import convert, download
+from tests.bench.layouts import convert, download, memory
 from tests.bench.loras import lora
 from tests.bench.scans import check, scan, start
 from tests.bench.tables import Result, Setup, lines
@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Setup], Result]] = {
     "hub": hub,
     "slow": slow,
     "convert": convert,
+    "memory": memory,
     "download": download,
     "lora": lora,
 }
