@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from qflux_hub import DataError, OutsideRootError, RefusedError, UsageError, VerificationError, convert_dataset, layouts
+from qflux_hub import (
+    DataError,
+    OutsideRootError,
+    RefusedError,
+    UsageError,
+    VerificationError,
+    convert_dataset,
+    layouts,
+    spill,
+)
 from qflux_hub.cli import run
 from qflux_hub.report import Progress, Task
 from qflux_hub.writing import Folder, Output
@@ -193,6 +202,18 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path, layout):
     with pytest.raises(DataError, match=r"b\.png changed while it was read"):
         layouts.write(layouts.called(layout), samples, tmp_path / "out", force=False, progress=Progress())
     assert not [path for path in tree(tmp_path / "out") if path.endswith((".tar", ".csv", "training_images/b.png"))]
+
+
+@pytest.mark.parametrize("layout", ["webdataset", "parquet", "csv"])
+def test_many_samples_are_converted_like_few(photos, tmp_path, monkeypatch, layout):
+    """Those of a large dataset lie in temporary databases meanwhile."""
+    convert_dataset(photos, tmp_path / "few", as_=layout, only=["*"], decode=True)
+    monkeypatch.setattr(spill, "FEW", 1)
+    convert_dataset(photos, tmp_path / "many", as_=layout, only=["*"], decode=True)
+    assert tree(tmp_path / "many") == tree(tmp_path / "few")
+    kept = convert_dataset(photos, tmp_path / "many", as_=layout).bytes
+    assert kept["written"] == 0
+    assert kept["kept"] > 0
 
 
 def test_damaged_images_are_found_only_when_they_are_decoded(tmp_path):
