@@ -15,10 +15,11 @@ from typing import Protocol
 from qflux_hub.errors import DataError, LayoutError, RefusedError, UsageError
 from qflux_hub.layouts import aitoolkit, directory, lists, metadata, pairs, parquet, pix2pix, tables, tars
 from qflux_hub.naming import on_disk
+from qflux_hub.placing import Losses, Placed, Plan
 from qflux_hub.report import Finding, Found, Loss, Progress
 from qflux_hub.sample import Sample
 from qflux_hub.tree import Tree
-from qflux_hub.writing import WORKERS, Arrange, Folder, Losses, Output, Placed, Plan, Written
+from qflux_hub.writing import WORKERS, Arrange, Folder, Output, Written
 
 
 class Layout(Protocol):

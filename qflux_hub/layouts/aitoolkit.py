@@ -19,11 +19,12 @@ from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory, pairs
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import PROMPT_EXTENSION, is_media_name, prefer, split_extension
+from qflux_hub.placing import Fitting, Placed, Stems, extension, has_media
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.texts import kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, has_media
+from qflux_hub.writing import Output
 
 NAME = "aitoolkit"
 SHAPE = "train/target/cat.txt   train/target/cat.png   train/control/cat.png   train/control_1/cat.png"

@@ -37,11 +37,12 @@ from qflux_hub.naming import (
     prefer,
     split_extension,
 )
+from qflux_hub.placing import Fitting, Placed, Stems, extension, has_media, numbers
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import MASK, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Cursor, Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Stems, extension, has_media, numbers
+from qflux_hub.writing import Output
 
 NAME = "directory"
 SHAPE = "train/control_images/cat.jpg   train/training_images/cat.txt   train/training_images/cat.png"

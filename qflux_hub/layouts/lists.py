@@ -21,11 +21,12 @@ from qflux_hub.layouts.room import Room, is_kept
 from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, kind_of
+from qflux_hub.placing import Fitting, Placed, Plan, Stems, extension, is_held
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Blob, Sample
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Plan, Stems, extension, is_held
+from qflux_hub.writing import Output
 
 NAME = "lists"
 SHAPE = "train/prompts.txt  with a caption per line   train/images.txt or videos.txt  with a path per line"

@@ -29,12 +29,13 @@ from qflux_hub.layouts.room import Room, recorded
 from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, split_extension
+from qflux_hub.placing import Fitting, Placed, Plan, Stems, has_media, is_held
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Sample
 from qflux_hub.spill import Mapped, Spilled, Table
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, Stems, has_media, is_held
+from qflux_hub.writing import Output, Sink
 
 NAME = "metadata"
 SHAPE = "train/metadata.jsonl  with  prompt, control_images_file_names, target_image_file_name"

@@ -22,11 +22,12 @@ from qflux_hub.naming import (
     prefer,
     split_extension,
 )
+from qflux_hub.placing import Fitting, Placed, Stems, extension
 from qflux_hub.report import Found
 from qflux_hub.sample import TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Stems, extension
+from qflux_hub.writing import Output
 
 NAME = "pairs"
 SHAPE = "train/cat.txt   train/cat.jpg or cat.mp4"

@@ -30,12 +30,13 @@ from qflux_hub.layouts import roles
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.layouts.tars import Member
 from qflux_hub.naming import Kind, control_stem, is_media_name, mask_stem, portable, stem
+from qflux_hub.placing import Fitting, Placed, Plan
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, NO_EXTRA, NO_OTHERS, ROLES, Blob, Sample
 from qflux_hub.sniff import EXTENSIONS, format_of
 from qflux_hub.spill import Mapped, Shared, Table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, verified
+from qflux_hub.writing import Output, Sink, verified
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,10 +11,11 @@ from dataclasses import replace
 from qflux_hub.errors import DataError
 from qflux_hub.layouts import parquet, roles
 from qflux_hub.naming import is_image_name
+from qflux_hub.placing import Fitting, Placed, Plan
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_OTHERS, TARGET, Sample
 from qflux_hub.tree import Tree
-from qflux_hub.writing import Fitting, Output, Placed, Plan
+from qflux_hub.writing import Output
 
 NAME = "pix2pix"
 SHAPE = "data/train-00000-of-00001.parquet  with the columns  input_image, edit_prompt, edited_image"

@@ -15,9 +15,9 @@ from qflux_hub.naming import (
     portable,
     split_extension,
 )
+from qflux_hub.placing import extension, numbers
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.spill import Table
-from qflux_hub.writing import extension, numbers
 
 
 @dataclass(slots=True)

@@ -44,12 +44,13 @@ from qflux_hub.naming import (
     split_rank,
     stem,
 )
+from qflux_hub.placing import Fitting, Placed, Plan, Stems, has_media
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Sample
 from qflux_hub.spill import Spilled, Table
 from qflux_hub.texts import clean_prompt, decode_table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Plan, Stems, has_media
+from qflux_hub.writing import Output
 
 NAME = "csv"
 SHAPE = "train.csv  with the columns  image,control,control_1,prompt"

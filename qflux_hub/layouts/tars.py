@@ -36,11 +36,12 @@ from qflux_hub.naming import (
     split_extension,
 )
 from qflux_hub.parts import SMALL, part_of
+from qflux_hub.placing import Fitting, Placed, Plan, extension, has_media
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Blob, Sample
 from qflux_hub.spill import Spilled, Table
 from qflux_hub.tree import Tree, unreadable
-from qflux_hub.writing import Fitting, Output, Placed, Plan, Sink, extension, has_media, require_unchanged, verified
+from qflux_hub.writing import Output, Sink, require_unchanged, verified
 
 NAME = "webdataset"
 SHAPE = "train-00000.tar  with the members  0001.txt, 0001.control.png, 0001.mask.png, 0001.jpg"
