@@ -6,11 +6,15 @@ space removed.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from qflux_hub import codes
 from qflux_hub.encodings import guess
 from qflux_hub.report import Found
 
 _BOM = "\ufeff"
+_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 def clean_prompt(text: str) -> str:
@@ -57,6 +61,11 @@ def decode_table(data: bytes, path: str, found: Found) -> str | None:
         found(codes.TABLE_BOM(path, message, fix="save it as UTF-8 without BOM"))
         text = text[1:]
     return text
+
+
+def lines(text: str) -> Iterator[str]:
+    """The lines of a table with their ends, for the reader of `csv`. A ``StringIO`` takes four bytes for each sign."""
+    return (line[0] for line in _LINES.finditer(text))
 
 
 def _decoded(data: bytes) -> str:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory, pairs
+from qflux_hub.layouts.lookup import MEDIUM, Lookup
 from qflux_hub.layouts.splitting import illegal, legal
-from qflux_hub.naming import PROMPT_EXTENSION, is_media_name, prefer, split_extension
+from qflux_hub.naming import PROMPT_EXTENSION, prefer
 from qflux_hub.placing import Fitting, Placed, Stems, extension, has_media
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
@@ -96,11 +97,12 @@ def _set(tree: Tree, above: str, names: Sequence[str]) -> _Set | None:
     if len(targets) != 1:
         return None
     one = _Set(posixpath.join(above, targets[0]))
-    stems = _stems(tree, one.target)
+    own = Lookup(tree, one.target)
     controls = []
     for name, side in sides.items():
         path = posixpath.join(above, name)
-        if side["base"] in ("", targets[0]) and not stems.isdisjoint(_stems(tree, path)):
+        media = Lookup(tree, path).of_kind(MEDIUM)
+        if side["base"] in ("", targets[0]) and any(own.files(stem, MEDIUM) for stem, _ in media):
             if side["mask"]:
                 one.mask = one.mask or path
             else:
@@ -109,29 +111,25 @@ def _set(tree: Tree, above: str, names: Sequence[str]) -> _Set | None:
     return one if one.controls else None
 
 
-def _stems(tree: Tree, folder: str) -> set[str]:
-    return {split_extension(name)[0] for name in tree.files.get(folder, ()) if is_media_name(name)}
-
-
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
     """The samples of ``split`` in the order of their ids."""
     if columns:
         raise UsageError("--column names columns of a table; this is a folder of files.", hint="Leave it out.")
     one = _sets(tree)[split]
-    sides = {folder: _media(tree, folder) for folder in (*one.controls, one.mask) if folder}
+    sides = [Lookup(tree, folder) for folder in (*one.controls, one.mask) if folder]
     for target in pairs.captioned(tree, split, one.target, found):
         key = (split, target.id)
         files: dict[str, Blob] = {}
         try:
-            for folder, names in sides.items():
-                if own := names.pop(target.id, None):
+            for side in sides:
+                if own := side.files(target.id, MEDIUM):
                     used, *others = prefer(own)
                     if others:
                         message = (
-                            f"{folder}/ has {len(own)} files for {target.id!r}: {used} is used, {others[0]} is not."
+                            f"{side.path}/ has {len(own)} files for {target.id!r}: {used} is used, {others[0]} is not."
                         )
-                        found(codes.AMBIGUOUS_FILE(f"{folder}/{others[0]}", message, sample=key))
-                    files[folder] = tree.blob(f"{folder}/{used}")
+                        found(codes.AMBIGUOUS_FILE(f"{side.path}/{others[0]}", message, sample=key))
+                    files[side.path] = tree.blob(f"{side.path}/{used}")
         except OSError as error:
             found(unreadable(error, key))
             continue
@@ -141,20 +139,12 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             found(codes.MISSING_CONTROL(target.place, message, sample=key))
             continue
         yield replace(target, controls=controls, mask=files.get(one.mask))
-    for folder, names in sides.items():
-        for stem in sorted(names):
-            path = f"{folder}/{names[stem][0]}"
-            code = codes.ORPHAN_MASK if folder == one.mask else codes.ORPHAN_CONTROL
+    prompts = Lookup(tree, one.target)
+    for side in sides:
+        code = codes.ORPHAN_MASK if side.path == one.mask else codes.ORPHAN_CONTROL
+        for stem in sorted({stem for stem, _ in side.of_kind(MEDIUM) if stem not in prompts}):
+            path = f"{side.path}/{side.files(stem, MEDIUM)[0]}"
             found(code(path, f"{path} is not used: there is no {one.target}/{stem}{PROMPT_EXTENSION}."))
-
-
-def _media(tree: Tree, folder: str) -> dict[str, list[str]]:
-    """Stem -> the files of a folder that have it."""
-    found: dict[str, list[str]] = {}
-    for name in tree.files.get(folder, ()):
-        if is_media_name(name):
-            found.setdefault(split_extension(name)[0], []).append(name)
-    return found
 
 
 def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:

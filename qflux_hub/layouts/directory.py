@@ -16,18 +16,15 @@ from unicodedata import normalize
 
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
+from qflux_hub.layouts.lookup import KINDS, MEDIUM, PROMPT, Lookup
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
-    MEDIA_EXTENSIONS,
     PROMPT_EXTENSION,
     Part,
-    all_of,
     all_parts,
-    all_prompts,
     base_of,
     control_stem,
     fold,
-    in_order,
     is_image_name,
     lacking,
     mask_stem,
@@ -41,7 +38,7 @@ from qflux_hub.placing import Fitting, Placed, Stems, extension, has_media, numb
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import MASK, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
-from qflux_hub.tree import Cursor, Tree, unreadable
+from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output
 
 NAME = "directory"
@@ -60,9 +57,6 @@ LOSES: Mapping[str, str] = {
 
 Key = tuple[str, str]
 """(split, id)"""
-_MEDIUM, _PROMPT = "medium", "prompt"
-_KINDS = {**dict.fromkeys(MEDIA_EXTENSIONS, _MEDIUM), PROMPT_EXTENSION: _PROMPT}
-"""What a file can be here, by its extension."""
 _TOGETHER = 256
 """Names and samples that are looked up together."""
 _USED = ("main", "control", "mask")
@@ -139,8 +133,8 @@ class _Look:
     both. ``strange`` is what stems say that are not used, or only by the longer of two samples.
     """
 
-    stems: dict[str | None, int] = field(default_factory=lambda: {_MEDIUM: 0, _PROMPT: 0, None: 0})
-    rivals: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {_MEDIUM: {}, _PROMPT: {}})
+    stems: dict[str | None, int] = field(default_factory=lambda: {MEDIUM: 0, PROMPT: 0, None: 0})
+    rivals: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {MEDIUM: {}, PROMPT: {}})
     strange: dict[str, Part] = field(default_factory=dict)
 
 
@@ -153,31 +147,20 @@ class _Files:
     numbers: dict[str, list[int]] = field(default_factory=dict)
 
 
-class _Folder:
-    """A folder of a split, in whose sorted listing the files of a sample are looked up.
+class _Folder(Lookup):
+    """A folder of a split.
 
-    As a container, it has the bases of the prompts in it. Once it was looked at, it knows whether one of them is like
-    the name of a part; hardly ever is, and then no part has to be looked up among them.
+    Once it was looked at, it knows whether a base in it is like the name of a part; hardly ever is one, and then no
+    part has to be looked up among the bases.
     """
 
     def __init__(self, tree: Tree, path: str) -> None:
-        self.path = path
-        self.names = tree.files.get(path, ())
-        self._cursor = Cursor(self.names)
+        super().__init__(tree, path)
         self._has_bases_like_parts = True
 
     def __contains__(self, stem: object) -> bool:
-        if not (isinstance(stem, str) and (self._has_bases_like_parts or not may_be_part(stem))):
-            return False
-        for name in self._cursor.between(*all_prompts(stem)):
-            if split_extension(name) == (stem, PROMPT_EXTENSION):
-                return True
-        return False
-
-    def bases(self) -> Iterator[str]:
-        """What the samples are called, in order."""
-        parts = map(split_extension, self.names)
-        return in_order((stem for stem, extension in parts if extension == PROMPT_EXTENSION), self)
+        known = isinstance(stem, str) and not self._has_bases_like_parts and may_be_part(stem)
+        return not known and super().__contains__(stem)
 
     def known(self, stems: Iterable[str]) -> set[str]:
         """Those of ``stems`` that are bases, as far as one look at all names between them tells."""
@@ -185,24 +168,14 @@ class _Folder:
         between = self._cursor.between(min(prompts), f"{max(prompts)}/")
         return {prompts[name] for name in prompts.keys() & between}
 
-    def of_kind(self, *kinds: str | None) -> Iterator[tuple[str, str]]:
-        """(stem, name) of the files of these kinds."""
-        parts = ((name, *split_extension(name)) for name in self.names)
-        return ((stem, name) for name, stem, extension in parts if _KINDS.get(extension) in kinds)
-
-    def files(self, stem: str, kind: str) -> list[str]:
-        """The files of a stem and kind, as they are listed."""
-        parts = ((name, *split_extension(name)) for name in self._cursor.between(*all_of(stem)))
-        return [name for name, own, extension in parts if own == stem and _KINDS.get(extension) == kind]
-
     def samples(self, wanted: Sequence[str], bases: Container[str]) -> _Files:
         """The files of these samples, sorted ones, found by one look at all names between theirs."""
         files, own = _Files(), set(wanted)
         for name in self._cursor.between(*all_parts(wanted)):
             stem, extension = split_extension(name)
-            kind = _KINDS.get(extension)
+            kind = KINDS.get(extension)
             if stem not in own:
-                if kind != _MEDIUM or not may_be_part(stem):
+                if kind != MEDIUM or not may_be_part(stem):
                     continue
                 part = parse(stem, own)
                 if part.role not in _USED or stem in bases:
@@ -210,7 +183,7 @@ class _Folder:
                 if part.role == "control" and stem not in files.media:
                     files.numbers.setdefault(part.base, []).append(part.index)
             if kind is not None:
-                of_kind = files.media if kind == _MEDIUM else files.prompts
+                of_kind = files.media if kind == MEDIUM else files.prompts
                 of_kind[stem] = prefer([of_kind[stem], name])[0] if stem in of_kind else name
         for found in files.numbers.values():
             found.sort()
@@ -218,23 +191,23 @@ class _Folder:
 
     def look(self, bases: _Folder, used: Container[str] = _USED) -> _Look:
         """What there is to tell of the names in the folder, in which files of these roles are used."""
-        look, last = _Look(), {_MEDIUM: "", _PROMPT: ""}
+        look, last = _Look(), {MEDIUM: "", PROMPT: ""}
         has_bases_like_parts = False
         for names in _together(self.names):
             parts = [split_extension(name) for name in names]
             stems = {stem for stem, _ in parts}
             known = bases.known(stems | {base_of(stem) for stem in stems if may_be_part(stem)})
             for name, (stem, ending) in zip(names, parts, strict=True):
-                kind = _KINDS.get(ending)
+                kind = KINDS.get(ending)
                 if kind is not None:
                     if last[kind].startswith(f"{stem}.") and name in (same := self.files(stem, kind))[1:]:
                         look.rivals[kind][stem] = same
                         continue
                     last[kind] = name
                 look.stems[kind] += 1
-                if kind == _PROMPT:
+                if kind == PROMPT:
                     has_bases_like_parts = has_bases_like_parts or may_be_part(stem)
-                elif kind == _MEDIUM and (stem not in known or may_be_part(stem)):
+                elif kind == MEDIUM and (stem not in known or may_be_part(stem)):
                     part = parse(stem, known)
                     if part.role not in ("control", "mask") or stem in bases:
                         part = parse(stem, bases)
@@ -259,16 +232,16 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     of_targets = targets.look(targets, ("main", "mask"))
     of_controls = controls.look(targets)
     for folder, rivals in (
-        (controls, of_controls.rivals[_MEDIUM]),
-        (targets, of_targets.rivals[_MEDIUM]),
-        (targets, of_targets.rivals[_PROMPT]),
+        (controls, of_controls.rivals[MEDIUM]),
+        (targets, of_targets.rivals[MEDIUM]),
+        (targets, of_targets.rivals[PROMPT]),
     ):
         _report_rivals(split, folder.path, rivals, targets, found)
     prompts = _near(targets, (*of_controls.strange.values(), *of_targets.strange.values()))
     orphans = _report_controls(controls, of_controls.strange, prompts, found)
     _report_targets(targets, of_targets.strange, prompts, found)
     aside = {
-        controls.path: _aside(controls, of_controls, None, _PROMPT),
+        controls.path: _aside(controls, of_controls, None, PROMPT),
         targets.path: _aside(targets, of_targets, None),
     }
     _report_unused(tree, split, aside, targets, found)
@@ -307,8 +280,8 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             found(unreadable(error, key))
             continue
         yield sample
-    if left_out == of_targets.stems[_PROMPT]:
-        _report_empty(split, left_out, of_controls.stems[_MEDIUM], found)
+    if left_out == of_targets.stems[PROMPT]:
+        _report_empty(split, left_out, of_controls.stems[MEDIUM], found)
 
 
 def _samples(controls: _Folder, targets: _Folder) -> Iterator[tuple[str, _Files, _Files]]:
@@ -338,15 +311,15 @@ def _near(targets: _Folder, parts: Iterable[Part]) -> _NearMisses:
     wanted = {
         fold(like.base) for part in parts for like in (Part(base_of(part.base), "other"), meant(part.base)) if like
     }
-    stems = [stem for stem, _ in targets.of_kind(_PROMPT) if fold(stem) in wanted] if wanted else []
-    return _NearMisses({stem: prefer(targets.files(stem, _PROMPT))[0] for stem in stems})
+    stems = [stem for stem, _ in targets.of_kind(PROMPT) if fold(stem) in wanted] if wanted else []
+    return _NearMisses({stem: prefer(targets.files(stem, PROMPT))[0] for stem in stems})
 
 
 def _report_controls(controls: _Folder, strange: Mapping[str, Part], near: _NearMisses, found: Found) -> dict[str, str]:
     """Images of the control folder that belong to no sample; the first of each stem is returned."""
     orphans: dict[str, str] = {}
     for stem, part in strange.items():
-        names = controls.files(stem, _MEDIUM)
+        names = controls.files(stem, MEDIUM)
         if part.shadowed:
             name = prefer(names)[0]
             message = f"{name} belongs to {part.base!r}, not to {part.shadowed!r}, because {part.base}.txt exists."
@@ -385,7 +358,7 @@ def _report_targets(targets: _Folder, strange: Mapping[str, Part], near: _NearMi
     for stem, part in strange.items():
         if part.shadowed:
             continue
-        for name in targets.files(stem, _MEDIUM):
+        for name in targets.files(stem, MEDIUM):
             path = f"{folder}/{name}"
             if part.role == "other" and base_of(stem) != stem:
                 found(_orphan(part, name, folder, near))

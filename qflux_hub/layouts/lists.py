@@ -18,12 +18,13 @@ from functools import partial
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts.room import Room, is_kept
-from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
+from qflux_hub.layouts.rows import Files, Row, normal_path, with_ids
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, kind_of
 from qflux_hub.placing import Fitting, Placed, Plan, Stems, extension, is_held
 from qflux_hub.report import Found
 from qflux_hub.sample import NO_EXTRA, TARGET, Blob, Sample
+from qflux_hub.spill import Spilled
 from qflux_hub.texts import decode_table
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output
@@ -121,7 +122,7 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
         message = f"{counts}; first unmatched: line {shorter + 1} of {longer}."
         found(codes.UNEVEN_LISTS(longer, message, line=shorter + 1))
         return
-    rows = [
+    rows = Spilled(
         Row(
             number,
             "",
@@ -132,9 +133,10 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             NO_EXTRA,
         )
         for number, (text, path) in enumerate(zip(captions, paths, strict=True), 1)
-    ]
-    files = Files(tree, files_path, found, set())
-    for row, name in zip(rows, ids_of(rows, files_path, split, found), strict=True):
+    )
+    del texts, captions, paths
+    files = Files(tree, files_path, found, rows)
+    for row, name in with_ids(rows, files_path, split, found):
         key = (split, name)
         if not row.target:
             message = f"{files_path}, line {row.line} names no file, so the sample is left out."

@@ -15,6 +15,7 @@ import csv
 import io
 import json
 import posixpath
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,14 +27,14 @@ from qflux_hub import codes, media
 from qflux_hub.errors import DataError
 from qflux_hub.layouts import roles
 from qflux_hub.layouts.room import Room, recorded
-from qflux_hub.layouts.rows import Files, Row, ids_of, normal_path
+from qflux_hub.layouts.rows import Files, Row, normal_path, with_ids
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import is_split_name, split_extension
 from qflux_hub.placing import Fitting, Placed, Plan, Stems, has_media, is_held
 from qflux_hub.report import Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, NO_EXTRA, NO_OTHERS, ROLES, TARGET, Sample
 from qflux_hub.spill import Mapped, Spilled, Table
-from qflux_hub.texts import decode_table
+from qflux_hub.texts import decode_table, lines
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output, Sink
 
@@ -47,6 +48,7 @@ LOSES: Mapping[str, str] = {
 }
 _KINDS = ("jsonl", "csv", "parquet", "json")
 _ID, _PROMPT = "id", "prompt"
+_LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _TOGETHER = 4_096
 """Rows that are objects at a time."""
 _MIXED = {TARGET: "target", CONTROLS: "control", MASK: "mask"}
@@ -101,10 +103,10 @@ def _files(tree: Tree) -> dict[str, list[str]]:
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
-    """The samples of ``split`` in the order of its rows. The table's text is held as a whole."""
+    """The samples of ``split`` in the order of its rows. The table is held as a whole until it is taken apart."""
     path = _files(tree)[split][0]
     try:
-        records = list(_records(tree, path, found))
+        records = Spilled(_records(tree, path, found))
     except OSError as error:
         found(unreadable(error))
         return
@@ -116,17 +118,18 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
             found(codes.EMPTY_SPLIT(path, f"Split {split!r} has no sample: {path} has no rows."))
         return
     folder = posixpath.dirname(path)
-    files = Files(tree, path, found, set())
+    files = Files(tree, path, found, ())
     spare = [name for name in names if name not in chosen.all() and name != CAPTIONS]
     others = [name for name in spare if name in naming and _lie_there(name, records, files, folder)]
     carried = [name for name in spare if name not in others]
-    rows = [_row(line, record, chosen, carried, others, folder) for line, record in records]
+    rows = Spilled(_row(line, record, chosen, carried, others, folder) for line, record in records)
+    del records
     usable = 0
 
     def is_sample(row: Row) -> bool:
         return bool(row.controls or (row.target and not chosen.controls))
 
-    for row, name in zip(rows, ids_of(rows, path, split, found, is_sample=is_sample), strict=True):
+    for row, name in with_ids(rows, path, split, found, is_sample=is_sample):
         key = (split, name)
         if not is_sample(row):
             what = "control" if chosen.controls else "file"
@@ -176,8 +179,13 @@ def _named(value: Any, folder: str) -> list[str]:
 
 def _lie_there(column: str, records: Iterable[Record], files: Files, folder: str) -> bool:
     """Whether a column names one file in each row, or none, and all of them lie there."""
-    named = [_named(record.get(column), folder) for _, record in records]
-    return any(named) and all(len(paths) <= 1 and all(map(files.has, paths)) for paths in named)
+    named = False
+    for _, record in records:
+        paths = _named(record.get(column), folder)
+        if len(paths) > 1 or not all(map(files.has, paths)):
+            return False
+        named = named or bool(paths)
+    return named
 
 
 def _row(
@@ -226,7 +234,7 @@ def _records(tree: Tree, path: str, found: Found) -> Iterator[Record]:
     if text is None:
         return
     if kind == "csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.DictReader(lines(text), strict=True)
         try:
             for row in reader:
                 if None in row or None in row.values():
@@ -241,9 +249,9 @@ def _records(tree: Tree, path: str, found: Found) -> Iterator[Record]:
             message = f"{path}, line {reader.line_num}: {error}."
             found(codes.UNDECODABLE_TABLE(path, message, line=reader.line_num))
     elif kind == "jsonl":
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield from ((number, row) for row in _objects(line, path, number, found))
+        for number, line in enumerate(_LINES.finditer(text), 1):
+            if line[0].strip():
+                yield from ((number, row) for row in _objects(line[0].removesuffix("\n"), path, number, found))
     else:
         yield from enumerate(_objects(text, path, None, found), 1)
 

@@ -14,11 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from qflux_hub import codes
 from qflux_hub.errors import UsageError
 from qflux_hub.layouts import directory, lists
+from qflux_hub.layouts.lookup import MEDIUM, PROMPT, Lookup
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import (
-    MEDIA_EXTENSIONS,
     PROMPT_EXTENSION,
-    is_media_name,
     prefer,
     split_extension,
 )
@@ -75,12 +74,12 @@ def _folders(tree: Tree) -> dict[str, str]:
 
 def first(tree: Tree, folder: str) -> str:
     """The first caption of a folder beside which a file of the same name lies; "" when there is none."""
-    names = tree.files.get(folder, ())
-    if lists.of_folder(names):
+    if lists.of_folder(tree.files.get(folder, ())):
         return ""
-    captions = {split_extension(name)[0]: name for name in names if split_extension(name)[1] == PROMPT_EXTENSION}
-    stems = (split_extension(name)[0] for name in names if captions and is_media_name(name))
-    return next((captions[stem] for stem in stems if stem in captions), "")
+    files = Lookup(tree, folder)
+    if not any(files.of_kind(PROMPT)):
+        return ""
+    return next((files.files(stem, PROMPT)[-1] for stem, _ in files.of_kind(MEDIUM) if stem in files), "")
 
 
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
@@ -92,26 +91,21 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
 
 def captioned(tree: Tree, split: str, folder: str, found: Found) -> Iterator[Sample]:
     """A sample for each caption of a folder beside which its target lies, in the order of their ids."""
-    prompts: dict[str, list[str]] = {}
-    files: dict[str, list[str]] = {}
-    for name in tree.files.get(folder, ()):
-        stem, kind = split_extension(name)
-        if kind == PROMPT_EXTENSION:
-            prompts.setdefault(stem, []).append(name)
-        elif kind in MEDIA_EXTENSIONS:
-            files.setdefault(stem, []).append(name)
-    for stem in sorted(files.keys() - prompts.keys()):
-        path = posixpath.join(folder, files[stem][0])
+    listed = Lookup(tree, folder)
+    orphans = {stem for stem, _ in listed.of_kind(MEDIUM) if stem not in listed}
+    for stem in sorted(orphans):
+        path = posixpath.join(folder, listed.files(stem, MEDIUM)[0])
         found(codes.ORPHAN_TARGET(path, f"{path} is not used: there is no {stem}.txt beside it."))
-    for stem in sorted(prompts):
+    for stem in listed.bases():
         key = (split, stem)
-        prompt, file = (prefer(names)[0] if names else "" for names in (prompts[stem], files.get(stem, [])))
+        prompts, files = listed.files(stem, PROMPT), listed.files(stem, MEDIUM)
+        prompt, file = (prefer(names)[0] if names else "" for names in (prompts, files))
         path = posixpath.join(folder, prompt)
         if not file:
             message = f"{path} has no image, video or sound of the same name, so the sample is left out."
             found(codes.MISSING_TARGET(path, message, sample=key))
             continue
-        for names in (prompts[stem], files[stem]):
+        for names in (prompts, files):
             if len(names) > 1:
                 used, *others = prefer(names)
                 message = f"{stem!r} has {len(names)} files for one role: {used} is used, {', '.join(others)} is not."

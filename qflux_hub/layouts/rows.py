@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qflux_hub import codes
-from qflux_hub.naming import MEDIA_EXTENSIONS, fold, is_media_name, kind_of, mask_stem, prefer, split_extension, stem
+from qflux_hub.layouts.lookup import MEDIUM, Lookup
+from qflux_hub.naming import (
+    fold,
+    is_media_name,
+    kind_of,
+    mask_stem,
+    prefer,
+    split_extension,
+    stem,
+)
 from qflux_hub.report import Found
+from qflux_hub.spill import Table
 from qflux_hub.tree import Tree
 
 _OUTSIDE = re.compile(r"(?P<up>\.\.(/|$)|~[^/]*/)|/|[A-Za-z]:")
@@ -47,6 +56,10 @@ class Row:
         """The paths of the controls and the target that are not blank, the controls first."""
         return [path for path in (*(path for _, path in self.controls), self.target) if path]
 
+    def __reduce__(self) -> tuple[type[Row], tuple[object, ...]]:
+        named = (self.line, self.id, self.prompt, self.target, self.mask, self.controls)
+        return Row, (*named, self.extra, self.captions, self.others)
+
 
 def normal_path(cell: str) -> str:
     """A cell as a path with `/`, `.` and `..` resolved; leading `..` stay, so that they can be refused."""
@@ -64,48 +77,61 @@ def without_extension(path: str) -> str:
     return split_extension(path)[0] if is_media_name(path) else path
 
 
-def ids_of(
+def with_ids(
     rows: Sequence[Row], path: str, split: str, found: Found, *, is_sample: Callable[[Row], bool] = lambda _: True
-) -> list[str]:
-    """One id per row: its cell, else the stem of its target or first control, by its path where stems clash.
+) -> Iterator[tuple[Row, str]]:
+    """Each row and its id: its cell, else the stem of its target or first control, by its path where stems clash.
 
     A row that ``is_sample`` says is none takes no id from another: where it would, it is called by its line.
     """
-    sources = [row.id or row.target or next(iter(row.images()), "") for row in rows]
-    stems = [source if row.id else stem(source) for row, source in zip(rows, sources, strict=True)]
-    clashing = {name for name, count in Counter(stems).items() if count > 1}
-    ids = [
-        without_extension(source) if name in clashing and not row.id else name
-        for row, source, name in zip(rows, sources, stems, strict=True)
-    ]
-    stay = [is_sample(row) for row in rows]
-    taken = {name for name, stays in zip(ids, stay, strict=True) if stays}
-    first: dict[str, int] = {}
-    for number, (row, name) in enumerate(zip(rows, ids, strict=True)):
-        if not name or (not stay[number] and name in taken):
-            ids[number] = f"line {row.line}"
-        elif name in first:
-            message = f"{path}, line {row.line}: the id {name!r} stands in line {first[name]} already."
+    met, clashing, others = Table(), Table(), False
+    for row in rows:
+        name = row.id or stem(_source(row))
+        if not met.claim(name):
+            clashing.claim(name)
+        others = others or not is_sample(row)
+    del met
+
+    def called(row: Row) -> str:
+        name = row.id or stem(_source(row))
+        return without_extension(_source(row)) if clashing and not row.id and name in clashing else name
+
+    taken, first = Table(), Table()
+    for row in rows if others else ():
+        if is_sample(row):
+            taken.claim(called(row))
+    for row in rows:
+        name = called(row)
+        if not name or (others and not is_sample(row) and name in taken):
+            yield row, f"line {row.line}"
+            continue
+        if clashing and name in first:  # where no names clash, no ids do
+            message = f"{path}, line {row.line}: the id {name!r} stands in line {first.get(name)} already."
             fix = "remove one row" if row.id else "add an id column that tells them apart"
             found(codes.DUPLICATE_ID(path, message, line=row.line, fix=fix, sample=(split, name)))
-        elif stay[number]:
-            first[name] = row.line
-    return ids
+        elif clashing and is_sample(row):
+            first.claim(name, row.line)
+        yield row, name
+
+
+def _source(row: Row) -> str:
+    """The path by which a row without an id is called."""
+    return row.target or next(iter(row.images()), "")
 
 
 @dataclass(slots=True)
 class Files:
     """Looks up the files that a table names, in the tree's listing, and finds what is wrong with them.
 
-    ``listed`` has every path that some row names, without its extension, so that such a file is never taken for another
-    row's mask.
+    ``rows`` are all of the table: no file that one of them names is taken for the mask of another.
     """
 
     tree: Tree
     table: str
     found: Found
-    listed: set[str]
-    _by_stem: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    rows: Iterable[Row]
+    _listed: Table | None = None
+    _folders: dict[str, Lookup] = field(default_factory=dict)
     _folded: dict[str, str] = field(default_factory=dict)
 
     def find(self, path: str, row: Row, key: Key) -> str | None:
@@ -143,7 +169,7 @@ class Files:
         """The file of that very name, else those of its kind that differ by their extension."""
         folder, name = _split(path)
         kind = kind_of(name)
-        names = self._files(folder).get(name if kind == "file" else split_extension(name)[0], ())
+        names = self._named(folder, name if kind == "file" else split_extension(name)[0])
         if name in names:
             return [path]
         return [posixpath.join(folder, other) for other in names if kind in ("file", kind_of(other))]
@@ -153,10 +179,9 @@ class Files:
         masks = []
         for image in filter(None, (control, target)):
             folder, name = _split(image)
-            beside = self._files(folder).get(mask_stem(split_extension(name)[0]))
-            for mask in prefer(beside) if beside else ():
+            for mask in prefer(self._named(folder, mask_stem(split_extension(name)[0]))):
                 path = posixpath.join(folder, mask)
-                if without_extension(path) in self.listed:
+                if self._is_listed(without_extension(path)):
                     message = f"{path} is not the mask of {key[1]!r}, because {self.table} names it as another image."
                     self.found(codes.SHADOWED_NAME(path, message, line=row.line, sample=key))
                 elif path not in masks:
@@ -166,16 +191,20 @@ class Files:
             self.found(codes.MASK_TWICE(masks[1], message, sample=key))
         return masks[0] if masks else None
 
-    def _files(self, folder: str) -> dict[str, list[str]]:
-        """Stem -> names of the images, videos and sounds of a folder."""
-        files = self._by_stem.get(folder)
-        if files is None:
-            files = self._by_stem[folder] = {}
-            for name in self.tree.files.get(folder, ()):
-                base, extension = split_extension(name)
-                if extension in MEDIA_EXTENSIONS:
-                    files.setdefault(base, []).append(name)
-        return files
+    def _is_listed(self, mask: str) -> bool:
+        """Whether a row names what is called like a mask, whatever its extension."""
+        if self._listed is None:
+            self._listed = Table()
+            for image in (without_extension(image) for row in self.rows for image in row.images()):
+                if image.endswith(mask_stem("")):
+                    self._listed.claim(image)
+        return mask in self._listed
+
+    def _named(self, folder: str, stem: str) -> list[str]:
+        """The images, videos and sounds of a folder that have this stem."""
+        if folder not in self._folders:
+            self._folders[folder] = Lookup(self.tree, folder)
+        return self._folders[folder].files(stem, MEDIUM)
 
     def _why_missing(self, path: str, candidates: Sequence[str]) -> tuple[str, str | None]:
         folder, name = _split(path)
@@ -200,6 +229,9 @@ class Files:
         """The image whose path differs from ``path`` by case, Unicode form, separators or extension only."""
         if not self._folded:
             for folder in sorted(self.tree.files, reverse=True):
-                for other, names in self._files(folder).items():
-                    self._folded[fold(posixpath.join(folder, other))] = posixpath.join(folder, names[0])
+                names: dict[str, str] = {}
+                for name in filter(is_media_name, self.tree.files[folder]):
+                    names.setdefault(split_extension(name)[0], name)
+                for other, name in names.items():
+                    self._folded[fold(posixpath.join(folder, other))] = posixpath.join(folder, name)
         return self._folded.get(fold(without_extension(path)))

@@ -13,7 +13,6 @@ clash are called by the path without extension instead.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import posixpath
 import re
@@ -34,7 +33,7 @@ from qflux_hub.layouts.columns import (
     split_header,
 )
 from qflux_hub.layouts.room import Room, recorded
-from qflux_hub.layouts.rows import UNSHIFT, Files, Row, ids_of, normal_path, without_extension
+from qflux_hub.layouts.rows import UNSHIFT, Files, Row, normal_path, with_ids, without_extension
 from qflux_hub.naming import (
     base_of,
     is_media_name,
@@ -48,7 +47,7 @@ from qflux_hub.placing import Fitting, Placed, Plan, Stems, has_media
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import CAPTIONS, CONTROLS, MASK, TARGET, Sample
 from qflux_hub.spill import Spilled, Table
-from qflux_hub.texts import clean_prompt, decode_table
+from qflux_hub.texts import clean_prompt, decode_table, lines
 from qflux_hub.tree import Tree, unreadable
 from qflux_hub.writing import Output
 
@@ -136,7 +135,7 @@ def _tables(tree: Tree) -> dict[str, list[str]]:
 def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> Iterator[Sample]:
     """The samples of ``<split>.csv`` in the order of its rows.
 
-    The table's text is held as a whole (it is small beside the images); files are looked up as samples are taken.
+    The table's text is held as a whole until it is taken apart; files are looked up as samples are taken.
     """
     called = called_roles(columns)
     path = _tables(tree)[split][0]
@@ -148,9 +147,10 @@ def read(tree: Tree, split: str, columns: Mapping[str, str], found: Found) -> It
     rows = _rows(text, path, called, found) if text is not None else None
     if rows is None:
         return
-    files = Files(tree, path, found, listed={without_extension(image) for row in rows for image in row.images()})
+    del text
+    files = Files(tree, path, found, rows)
     usable = 0
-    for row, name in zip(rows, ids_of(rows, path, split, found, is_sample=_has_control), strict=True):
+    for row, name in with_ids(rows, path, split, found, is_sample=_has_control):
         try:
             sample = _sample(row, split, name, path, files, found)
         except OSError as error:
@@ -178,7 +178,7 @@ def references(tree: Tree, columns: Mapping[str, str]) -> Iterator[Reference]:
             text = decode_table(tree.read(table), table, ignore)
         if text is None:
             continue
-        files = Files(tree, table, ignore, set())
+        files = Files(tree, table, ignore, ())
         header: Columns | None = None
         try:
             delimiter, _ = split_header(text, called)
@@ -267,15 +267,15 @@ def _has_control(row: Row) -> bool:
     return any(cell for _, cell in row.controls)
 
 
-def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> list[Row] | None:
+def _rows(text: str, path: str, called: Mapping[str, str], found: Found) -> Sequence[Row] | None:
     """All rows with as many cells as the header; the others are found. None when the header cannot be used."""
     delimiter, _ = split_header(text, called)
     if delimiter != ",":
         kind = "tabs" if delimiter == "\t" else "semicolons"
         found(codes.OTHER_DELIMITER(path, f"{path} is separated by {kind}."))
     limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # the usual one is 128 KB a cell
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows: list[Row] = []
+    reader = csv.reader(lines(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows = Spilled[Row]()
     header: Columns | None = None
     dropped: set[int] = set()
     line = 1
@@ -417,7 +417,7 @@ def _lines(plan: Plan, masks: Table) -> Iterator[bytes]:
 
 
 def _are_called_by_files(plan: Plan) -> bool:
-    """Whether readers call all samples as they are called without being told, as ``ids_of`` does."""
+    """Whether readers call all samples as they are called without being told, as ``with_ids`` does."""
 
     def named(one: Placed) -> str:
         return next(iter((*one.of(TARGET), *one.of(CONTROLS))))
