@@ -506,4 +506,4 @@ def test_reading_takes_no_more_memory_when_there_are_more_samples():
         tracemalloc.stop()
         return taken
 
-    assert peak(12_000) < 1.2 * peak(3_000)
+    assert peak(6_000) < 1.2 * peak(1_500)

@@ -45,6 +45,13 @@ def test_what_belongs_to_no_sample_is_found(tmp_path):
     )
 
 
+def test_a_control_whose_caption_lacks_a_target_is_no_orphan(tmp_path):
+    lay(tmp_path, "train/target/a.txt", "train/target/a.png", "train/control/a.png")
+    lay(tmp_path, "train/target/b.txt", "train/control/b.png")
+    read = scan(tmp_path)
+    assert (read.ids, read.codes) == (["a"], ["missing-target"])
+
+
 def test_what_a_trainer_is_given_lies_where_it_looks(tmp_path):
     root = lay(lay_split(tmp_path / "ds", bases="ab"), "train/control_images/a_control_1.png")
     report = convert_dataset(lay(root, "train/control_images/a_mask.png"), tmp_path / "out", as_="aitoolkit")
