@@ -107,12 +107,15 @@ class Scan:
         media = [blob for sample in samples for _, blob in sample.media()]
         looks = [self.facts.get(sample.first.name) for sample in samples]
         sizes = Counter((facts.width, facts.height) for facts in looks if facts and facts.width)
+        formats = Counter[str]()
+        for ending, count in Counter(blob.name[blob.name.rfind(".") :] for blob in media).items():
+            formats[split_extension(f"x{ending}")[1].lstrip(".")] += count
         return SplitSummary(
             samples=len(samples),
             controls=dict(sorted(Counter(len(sample.controls) for sample in samples).items())),
             masks=sum(sample.mask is not None for sample in samples),
             targets=sum(sample.target is not None for sample in samples),
-            formats=dict(Counter(split_extension(blob.name)[1].lstrip(".") for blob in media).most_common()),
+            formats=dict(formats.most_common()),
             bytes=sum(blob.size for blob in media),
             sizes=dict(sizes.most_common()),
         )
