@@ -148,6 +148,11 @@ def all_prompts(stem: str) -> tuple[str, str]:
     return f"{stem}{PROMPT_EXTENSION.upper()}", f"{stem}{PROMPT_EXTENSION}/"
 
 
+def prompt_stem(name: str) -> str:
+    """The stem of a file that is a prompt by its name; "" for any other."""
+    return name[: -len(PROMPT_EXTENSION)] if name[-len(PROMPT_EXTENSION) :].lower() == PROMPT_EXTENSION else ""
+
+
 def in_order(stems: Iterable[str], known: Container[str]) -> Iterator[str]:
     """Each stem once and in order, where ``stems`` come in the order of their files' names; ``known`` has them all.
 

@@ -35,6 +35,8 @@ LOOKS = 1000
 """Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
 MASKS = 500
 """Masks of a split whose pixels are looked at without ``decode``: 10,000 take longer than all the rest of a check."""
+_TOLD = 64
+"""Samples after which progress is told."""
 _APART = (layouts.directory.NAME, layouts.parquet.NAME, layouts.tars.NAME)
 """Layouts in which no two samples can share a file."""
 FEW_MASKS = 50
@@ -256,10 +258,13 @@ def read_tree(tree: Tree, options: ReadOptions, progress: Progress, held: Held =
 
 
 def counted(samples: Iterable[Sample], task: Task) -> Iterator[Sample]:
-    """The samples, told to ``task`` as they are taken."""
-    for sample in samples:
+    """The samples, told to ``task`` some at a time: to draw how many there are takes as long as to read one."""
+    number = 0
+    for number, sample in enumerate(samples, 1):
         yield sample
-        task.advance()
+        if not number % _TOLD:
+            task.advance(_TOLD)
+    task.advance(number % _TOLD)
 
 
 def keep_only(scan: Scan, patterns: Sequence[str], held: Held = list) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qflux_hub.naming import MEDIA_EXTENSIONS, PROMPT_EXTENSION, all_of, all_prompts, in_order, split_extension
+from qflux_hub.naming import (
+    MEDIA_EXTENSIONS,
+    PROMPT_EXTENSION,
+    all_of,
+    all_prompts,
+    in_order,
+    prompt_stem,
+    split_extension,
+)
 from qflux_hub.tree import Cursor, Tree
 
 MEDIUM, PROMPT = "medium", "prompt"
@@ -29,7 +37,7 @@ class Lookup:
 
     def bases(self) -> Iterator[str]:
         """The stems of the prompts, each once and in order."""
-        return in_order((stem for stem, _ in self.of_kind(PROMPT)), self)
+        return in_order(filter(None, map(prompt_stem, self.names)), self)
 
     def of_kind(self, *kinds: str | None) -> Iterator[tuple[str, str]]:
         """(stem, name) of the files of these kinds, in the order of their names."""
