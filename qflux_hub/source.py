@@ -37,7 +37,7 @@ MASKS = 500
 """Masks of a split whose pixels are looked at without ``decode``: 10,000 take longer than all the rest of a check."""
 _TOLD = 64
 """Samples after which progress is told."""
-_APART = (layouts.directory.NAME, layouts.parquet.NAME, layouts.tars.NAME)
+_APART = tuple(one.NAME for one in (layouts.directory, layouts.parquet, layouts.tars, layouts.aitoolkit, layouts.pairs))
 """Layouts in which no two samples can share a file."""
 FEW_MASKS = 50
 """The same for jobs that only look at headers: enough to notice a split of inverted masks on the way to the Hub."""
