@@ -62,6 +62,12 @@ def split_extension(name: str) -> tuple[str, str]:
     return (stem, dot + extension.lower()) if stem else (name, "")
 
 
+def extension(name: str) -> str:
+    """The extension alone, as ``split_extension`` finds it."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
 def stem(path: str) -> str:
     """The last component of a ``/`` path without its extension."""
     return split_extension(path[path.rfind("/") + 1 :])[0]
@@ -69,18 +75,17 @@ def stem(path: str) -> str:
 
 def is_image_name(name: str) -> bool:
     """Has one of the accepted image extensions."""
-    return split_extension(name)[1] in IMAGE_EXTENSIONS
+    return extension(name) in IMAGE_EXTENSIONS
 
 
 def is_media_name(name: str) -> bool:
     """Has one of the accepted extensions of images, videos and sounds."""
-    return split_extension(name)[1] in MEDIA_EXTENSIONS
+    return extension(name) in MEDIA_EXTENSIONS
 
 
 def kind_of(name: str) -> Kind:
     """What a file is by its extension."""
-    dot = name.rfind(".")
-    return _KINDS.get(name[dot:].lower(), "file") if dot > 0 else "file"
+    return _KINDS.get(extension(name), "file")
 
 
 _KINDS: dict[str, Kind] = {

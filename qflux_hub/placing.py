@@ -204,7 +204,7 @@ class Stems:
     aside, and none reads as belonging to another sample.
     """
 
-    def __init__(self, fitting: Fitting, longest: str) -> None:
+    def __init__(self, fitting: Fitting, longest: str = "_control_999999999.jpeg") -> None:
         self._fitting, self._length = fitting, LONGEST - len(longest)
         self._other = Table()  # the number of a sample as text -> its stem, where that is not its id
         claimed, used = Table(), Table()

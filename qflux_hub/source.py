@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from qflux_hub import checks, codes, journal, layouts, listing
 from qflux_hub.errors import DataError, OutsideRootError, QfluxError, UsageError
-from qflux_hub.naming import kind_of, split_extension
+from qflux_hub.naming import extension, kind_of
 from qflux_hub.options import CheckOptions, FullCheckKeywords, FullCheckOptions, ReadKeywords, ReadOptions
 from qflux_hub.report import Finding, Progress, Task, tally
 from qflux_hub.sample import ROLES, Blob, Sample
@@ -35,12 +35,12 @@ LOOKS = 1000
 """Samples of a split whose sizes a scan tells, spread evenly, so that it takes no longer for a million."""
 MASKS = 500
 """Masks of a split whose pixels are looked at without ``decode``: 10,000 take longer than all the rest of a check."""
+FEW_MASKS = 50
+"""The same for jobs that only look at headers: enough to notice a split of inverted masks on the way to the Hub."""
 _TOLD = 64
 """Samples after which progress is told."""
 _APART = tuple(one.NAME for one in (layouts.directory, layouts.parquet, layouts.tars, layouts.aitoolkit, layouts.pairs))
 """Layouts in which no two samples can share a file."""
-FEW_MASKS = 50
-"""The same for jobs that only look at headers: enough to notice a split of inverted masks on the way to the Hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +109,12 @@ class Scan:
         media = [blob for sample in samples for _, blob in sample.media()]
         looks = [self.facts.get(sample.first.name) for sample in samples]
         sizes = Counter((facts.width, facts.height) for facts in looks if facts and facts.width)
-        formats = Counter[str]()
-        for ending, count in Counter(blob.name[blob.name.rfind(".") :] for blob in media).items():
-            formats[split_extension(f"x{ending}")[1].lstrip(".")] += count
         return SplitSummary(
             samples=len(samples),
             controls=dict(sorted(Counter(len(sample.controls) for sample in samples).items())),
             masks=sum(sample.mask is not None for sample in samples),
             targets=sum(sample.target is not None for sample in samples),
-            formats=dict(formats.most_common()),
+            formats=dict(Counter(extension(blob.name).lstrip(".") for blob in media).most_common()),
             bytes=sum(blob.size for blob in media),
             sizes=dict(sizes.most_common()),
         )

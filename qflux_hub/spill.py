@@ -13,6 +13,7 @@ import pickle
 import sqlite3
 import threading
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, Generic, TypeVar, overload
@@ -39,9 +40,9 @@ class Shared:
 class Lazy(Sequence[T]):
     """A sequence whose items are made anew whenever they are asked for, in order best; so are those of its slices."""
 
+    @abstractmethod
     def walk(self, start: int, stop: int) -> Iterator[T]:
         """The items at [start, stop), which are there."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[T]:
         return self.walk(0, len(self))

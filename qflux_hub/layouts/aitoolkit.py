@@ -20,7 +20,7 @@ from qflux_hub.layouts import directory, pairs
 from qflux_hub.layouts.lookup import MEDIUM, Lookup
 from qflux_hub.layouts.splitting import illegal, legal
 from qflux_hub.naming import PROMPT_EXTENSION, prefer
-from qflux_hub.placing import Fitting, Placed, Stems, extension, has_media
+from qflux_hub.placing import Fitting, Placed, Plan, Stems, extension, has_media
 from qflux_hub.report import Found
 from qflux_hub.sample import CONTROLS, MASK, ROLES, TARGET, Blob, Sample
 from qflux_hub.texts import kept_prompt
@@ -163,7 +163,7 @@ def _paths(split: str, sample: Sample, base: str) -> Iterator[str]:
         yield f"{split}/{folder}/{base}{extension(blob)}" if role in ROLES else ""
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The files of each sample, then its caption."""
     for split, samples in placed.items():
         for one in samples:

@@ -34,7 +34,7 @@ from qflux_hub.naming import (
     prefer,
     split_extension,
 )
-from qflux_hub.placing import Fitting, Placed, Stems, extension, has_media, numbers
+from qflux_hub.placing import Fitting, Placed, Plan, Stems, extension, has_media, numbers
 from qflux_hub.report import Finding, Found
 from qflux_hub.sample import MASK, ROLES, TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
@@ -533,7 +533,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     """Every sample under its id, its controls under the numbers that they had."""
     for split, samples in splits.items():
         fitting = Fitting(samples, lambda one: bool(one.controls) and has_media(one))
-        for number, sample, base in Stems(fitting, longest="_control_999999999.jpeg").in_order():
+        for number, sample, base in Stems(fitting).in_order():
             yield Placed(number, sample, base, kept_prompt(sample.prompt), {}, _paths(split, sample, base))
 
 
@@ -551,7 +551,7 @@ def _paths(split: str, sample: Sample, base: str) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The images of each sample, then its prompt: so a prompt that is there has all its images."""
     for split, samples in placed.items():
         for one in samples:

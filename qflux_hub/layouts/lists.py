@@ -162,7 +162,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     )
     for split, samples in splits.items():
         above, room = "" if at_top else f"{split}/", Room()
-        for number, sample, base in Stems(Fitting(samples, has_target), longest="_control_999999999.jpeg"):
+        for number, sample, base in Stems(Fitting(samples, has_target)):
             paths = (_path(blob, above, base, room) if role == TARGET else "" for role, blob in sample.media())
             prompt = _BREAKS.sub(" ", sample.prompt.replace("\0", "").lstrip("\ufeff"))
             yield Placed(number, sample, base, prompt, {}, tuple(paths))

@@ -316,7 +316,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
                 yield _placed(number, one, own or ())
             return
     for split, fits in fitting.items():
-        stems = Stems(fits, longest="_control_999999999.jpeg")
+        stems = Stems(fits)
         for (number, one, base), own in zip(stems, kept[split], strict=True):
             yield _placed(number, one, own or room.fresh(split, one, base, others))
 

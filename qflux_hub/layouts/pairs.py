@@ -21,7 +21,7 @@ from qflux_hub.naming import (
     prefer,
     split_extension,
 )
-from qflux_hub.placing import Fitting, Placed, Stems, extension
+from qflux_hub.placing import Fitting, Placed, Plan, Stems, extension
 from qflux_hub.report import Found
 from qflux_hub.sample import TARGET, Sample
 from qflux_hub.texts import decode_prompt, kept_prompt
@@ -125,12 +125,12 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
     at_top = [*splits] == ["train"] and not any("/" in target.name for target in targets)
     for split, samples in splits.items():
         above, fitting = "" if at_top else f"{split}/", Fitting(samples, lists.has_target)
-        for number, sample, base in Stems(fitting, longest="_control_999999999.jpeg").in_order():
+        for number, sample, base in Stems(fitting).in_order():
             paths = (f"{above}{base}{extension(blob)}" if role == TARGET else "" for role, blob in sample.media())
             yield Placed(number, sample, base, kept_prompt(sample.prompt), {}, tuple(paths))
 
 
-def outputs(placed: Mapping[str, Sequence[Placed]]) -> Iterator[Output]:
+def outputs(placed: Mapping[str, Plan]) -> Iterator[Output]:
     """The file of each sample, then its caption."""
     for samples in placed.values():
         for one in samples:

@@ -327,7 +327,7 @@ def place(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Placed]:
                 if path and role != MASK:
                     listed.claim(without_extension(path))
         columns = _extra_columns(sample for _, sample in fits)
-        stems = Stems(fits, longest="_control_999999999.jpeg")
+        stems = Stems(fits)
         for (number, sample, base), own in zip(stems, kept[split], strict=True):
             if own is None or (sample.mask is None and _would_find_mask(sample, own, room, listed)):
                 own = room.fresh(split, sample, base)
